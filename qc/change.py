@@ -13,7 +13,7 @@ from mri_pipeline.core.visits import Contrast
 from qc.findings import Finding
 
 CHANGE: Final = "change_"
-"""Begin of the rules of this module."""
+"""Prefix of the rules of this module."""
 
 Values = Mapping[str, Mapping[str, float]]
 """Measures by contrast and name, as `qc.measure_record.measure_record`."""
@@ -29,7 +29,7 @@ class EarlierValue:
         Source of the value, for messages.
     value : float
     factor : float
-        Of the limit.
+        Factor of the limit.
     """
 
     name: str
@@ -142,9 +142,9 @@ CHANGE_RULES: Final = (
     ChangeRule("doubled_slice", "max_fall_neighbour_difference", "slices.neighbour_difference",
                "a difference of neighbouring slices"),
     ChangeRule("motion_left_right", "max_fall_coherence_ratio", "slices.coherence_ratio",
-               "a ratio of left-right to front-back detail that neighbouring slices share"),
+               "a ratio of left-right to front-back correlation of neighbouring slices"),
     ChangeRule("motion_front_back", "max_rise_coherence_ratio", "slices.coherence_ratio",
-               "a ratio of left-right to front-back detail that neighbouring slices share"),
+               "a ratio of left-right to front-back correlation of neighbouring slices"),
     ChangeRule("tilt", "max_rise_tilt_deg", "tilt_deg", "an angle of the slices to the subcallosal line", "deg"),
     ChangeRule("fluid_signal", "max_change_fluid_percent", "brain.fluid_ratio", "CSF relative to white matter",
                relative=True),
@@ -166,7 +166,7 @@ CHANGE_RULES: Final = (
     ChangeRule("no_brain", "max_fall_template_similarity", "placement.similarity",
                "a similarity to the brain of the template"),
 )  # fmt: skip
-"""One rule for each measure that has a limit, but for the gains upside down and mirrored, which are 0 in good scans."""
+"""One rule for each measure that has a limit, except the upside-down gain and the mirror ratio."""
 
 
 def judge_change(

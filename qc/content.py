@@ -1,6 +1,6 @@
-"""Does a scan show a head, and is it a scan of its own? The measures use the voxels only.
+"""Checks by the voxels alone that a scan shows a head, and that it is no copy of another scan.
 
-They find what no analysis can use: uniform and noise images, phantoms, scrambled slices, and copies of another scan.
+They find what no analysis can use: uniform and noise images, phantoms, scrambled slices, and copies.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MIN_CONTENT: Final = 100
 
 @dataclass(frozen=True)
 class ContentMeasures:
-    """What an image shows.
+    """Measures of the object in an image.
 
     Parameters
     ----------

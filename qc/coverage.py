@@ -1,4 +1,4 @@
-"""Check that no contrast of a visit lacks slices that its headers do not miss: parts of a series, and coverage."""
+"""Checks for missing slices that the headers of one series do not reveal: parts of a series, and coverage."""
 
 from __future__ import annotations
 

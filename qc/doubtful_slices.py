@@ -31,7 +31,7 @@ SLICE_REASONS: Final = MappingProxyType(
 """Rules whose findings concern single slices, with the reason that a mosaic shows."""
 
 _OWN: Final = 0.75
-"""Difference of intensity relative to the larger one of its neighbours from which it is that of the slice.
+"""Least difference of intensity of a slice, as a share of the larger one of its neighbours, that is its own.
 
 A single dark slice changes its neighbours by half. Of displacements, only local maxima are those of the slice: the
 correlation of a neighbour may follow the displaced slice.

@@ -92,7 +92,8 @@ def ghost_percent(spectrum: Spectrum) -> float:
     Returns
     -------
     float
-        Height of the second peak above its surroundings relative to the first one, in percent, of the axis with more.
+        Height of the second peak above its surroundings relative to the first one, in percent; the larger value
+        of both axes.
     """
     rows, columns = spectrum.slices.shape[1:]
     fy, fx = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None]

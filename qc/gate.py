@@ -133,7 +133,7 @@ def choose_series(
 
 
 def is_complete_visit(upload: Path, *, protocol: Protocol, work_dir: Path) -> bool:
-    """Whether nothing of a visit seems to be missing, as of one that is received in parts.
+    """Whether a visit that is received in parts seems to be complete.
 
     Parameters
     ----------

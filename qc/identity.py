@@ -1,4 +1,4 @@
-"""Compare a scan with the accepted scans: whose images, of which patient, of which day?"""
+"""Comparison of a scan with the accepted scans: images, patient and day."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _DARK_FLUID: Final = frozenset({Contrast.T1W, Contrast.T1W_GD, Contrast.FLAIR})
 _WIDEST_SLICES_MM: Final = 4.05
 """Distance of the slices of the real scans: 4 mm, with rounding."""
 
-_DIRECTIONS: Final = "a ratio of left-right to front-back detail that neighbouring slices share"
+_DIRECTIONS: Final = "a ratio of left-right to front-back correlation of neighbouring slices"
 
 _T1: Final = frozenset({Contrast.T1W, Contrast.T1W_GD})
 

@@ -31,7 +31,7 @@ def judge_scanner(
         Receive coil of the visit. The gate of this coil decides. Without one, a coil that either side does not state is
         not compared.
     day : datetime.date or None
-        Day of the scan. A gate that was closed for an upgrade accepts scans of before.
+        Day of the scan. A gate that was closed for an upgrade accepts scans acquired before.
     action : Action
         Consequence of a scanner without an accepted dummy run.
 

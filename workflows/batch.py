@@ -32,8 +32,8 @@ from workflows.progress import BatchProgress, RunState
 
 _LOGGER = logging.getLogger(__name__)
 
-_LOOK_S: Final = 0.2
-"""Time between two looks at the processes. A scheduler is asked less often (`workflows.cluster`)."""
+_CHECK_S: Final = 0.2
+"""Interval between two checks of the processes. A scheduler is polled less often (`workflows.cluster`)."""
 
 _CACHE_PER_SCAN: Final = 12.0
 _RESULTS_PER_SCAN: Final = 2.0
@@ -225,7 +225,7 @@ class _Batch:
                 self._end(self.running.pop(subject), ending)
             self.show(self.state)
             if self.running:
-                time.sleep(_LOOK_S)
+                time.sleep(_CHECK_S)
 
     def _start(self, job: SubjectJob, *, nprocs: int) -> None:
         if current := _current(job):
@@ -270,7 +270,7 @@ def _current(job: SubjectJob) -> Outcome | None:
 def _started(executor: Executor, job: SubjectJob, *, nprocs: int) -> tuple[SubjectJob, str]:
     """Submit a job, or take over that of an earlier run. Returns what is analysed, and why it cannot be submitted."""
     if executor.adopt(job):
-        return load_job(job.file), ""  # without what came later: it is for the next run
+        return load_job(job.file), ""  # changes since then are for the next run
     outcome_file(job.subject_work).unlink(missing_ok=True)
     job.save()
     return job, executor.submit(job, nprocs=nprocs)

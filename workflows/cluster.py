@@ -29,8 +29,8 @@ POLL_S: Final = 10
 _PATIENCE_POLLS: Final = 60
 """Failed calls of squeue in a row, as while slurmctld restarts, before all jobs count as lost."""
 
-_NOT_ASKED: Final = ("Failed to", "Error updating", "Polling")
-"""How the messages of PSI/J begin if squeue could not be asked."""
+_SQUEUE_FAILED: Final = ("Failed to", "Error updating", "Polling")
+"""Beginnings of the messages of PSI/J if squeue failed."""
 
 _LATE_FILES_S: Final = 60.0
 """How long a network file system may hide the outcome that a node has written."""
@@ -65,7 +65,7 @@ class _Slurm(SlurmJobExecutor):  # type: ignore[misc, unused-ignore]
 
 
 def parse_squeue(text: str) -> dict[str, JobStatus]:
-    """Read the output of squeue.
+    """Parse the output of squeue.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def parse_squeue(text: str) -> dict[str, JobStatus]:
     Returns
     -------
     dict of str to psij.JobStatus
-        By job. The message has Slurm's own words.
+        By job. The message has state, reason and exit code by Slurm.
 
     Examples
     --------
@@ -217,8 +217,8 @@ class SlurmExecutor:
         for subject, (job, queued) in list(self._jobs.items()):
             status, written = queued.status, outcome_file(job.subject_work).is_file()
             if status.state is JobState.COMPLETED and not written:
-                seen = self._completed.setdefault(subject, time.monotonic())
-                if time.monotonic() - seen < _LATE_FILES_S:
+                since = self._completed.setdefault(subject, time.monotonic())
+                if time.monotonic() - since < _LATE_FILES_S:
                     continue
             if status.state.final or written:
                 del self._jobs[subject]
@@ -237,11 +237,12 @@ class SlurmExecutor:
 
 
 def _ending(number: str | None, status: JobStatus) -> Ending:
-    """How a job ended. If squeue could not be asked, PSI/J calls every job failed with a traceback as message."""
+    """How a job ended. If squeue failed, PSI/J reports every job as failed, with a traceback as message."""
     message = status.message or ""
-    if "Traceback" in message or message.startswith(_NOT_ASKED):
+    if "Traceback" in message or message.startswith(_SQUEUE_FAILED):
         return Ending(
-            f"its Slurm job {number} could not be asked for and may still run: repeat the run", untouched=True
+            f"the state of its Slurm job {number} is not known, and it may still run: repeat the run",
+            untouched=True,
         )
     cause = f"its Slurm job {number} ended as {message}" if message else ""
     return Ending(cause, untouched=status.state is JobState.CANCELED)

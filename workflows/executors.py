@@ -23,7 +23,7 @@ SUBJECT_MEMORY_GB: Final = 2.0
 """Memory planned for the process of a subject (1 GB = 1e9 bytes). Measured: 1.5 with three visits of 2D scans."""
 
 JOB_MEMORY_GB: Final = 4.0
-"""Memory that a job of a cluster asks for, where more is an error: 3D scans and more visits need more."""
+"""Memory that is requested for a cluster job. A job that exceeds it is killed; 3D scans and more visits need more."""
 
 _PATIENCE_S: Final = 10.0
 """How long a process may take to end after SIGTERM."""
@@ -253,5 +253,5 @@ class LocalExecutor:
 def _cause(code: int) -> str:
     if code >= 0:
         return ""
-    memory = " (as when the memory is exhausted)" if -code == signal.SIGKILL else ""
+    memory = " (possibly out of memory)" if -code == signal.SIGKILL else ""
     return f"its process was ended by {signal.Signals(-code).name}{memory}"

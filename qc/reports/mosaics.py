@@ -24,12 +24,25 @@ _COLUMNS: Final = 6
 _ACQUIRED: Final = 12
 """Slices in the plane of the acquisition, with the first and the last; doubtful ones come in addition."""
 _MOST_DOUBTFUL: Final = 12
+"""Most doubtful slices that are shown."""
 _ACROSS: Final = 6
 """Slices of each of the other planes."""
 _FACE_MM: Final = 3.0
+"""Spacing of the grid on which the face is located."""
 _LEAST_SIMILARITY: Final = 0.5
 """Similarity of the template from which its face is at the right place (`ImageLimits.min_template_similarity`)."""
 _DOUBTFUL: Final = "#ff9d3c"
+"""Colour of doubtful slices."""
+_SIGNAL: Final = 0.15
+"""Intensity relative to the upper end of the window from which a voxel is signal."""
+_LEAST_SHARE: Final = 0.02
+"""Share of signal in a plane, relative to the plane with most, from which it is in the box of the head."""
+_WINDOW: Final = (99, 1.2)
+"""Percentile of the middle of the image, and its multiple that is white."""
+_TILE_IN: Final = 2.0
+"""Width of a tile in inches, as of matplotlib."""
+_TILE_RATIO: Final = (0.5, 1.4)
+"""Smallest and largest height of a tile relative to its width."""
 _PLANES: Final = ("sagittal", "coronal", "axial")
 
 
@@ -101,11 +114,11 @@ def mosaics(image: Image, doubtful: Mapping[int, str], placement: Placement | No
 
 def _head_box(data: NDArray[np.float32], high: float) -> list[slice]:
     """The box that holds nearly all of the signal."""
-    signal = data > 0.15 * high
+    signal = data > _SIGNAL * high
     box = []
     for axis, size in enumerate(data.shape):
         share = signal.mean(axis=tuple(d for d in range(3) if d != axis))
-        used = np.flatnonzero(share > 0.02 * share.max(initial=0))
+        used = np.flatnonzero(share > _LEAST_SHARE * share.max(initial=0))
         box.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, size))
     return box
 
@@ -130,7 +143,8 @@ def _brightest(image: Image) -> float:
     """The upper end of the intensity window: that of the brain. Scalp fat would make the brain too dark."""
     margins = [n // 4 for n in image.data.shape]
     middle = image.data[tuple(slice(n, -n or None) for n in margins)]
-    return 1.2 * float(np.percentile(middle, 99)) or 1.0
+    percentile, factor = _WINDOW
+    return factor * float(np.percentile(middle, percentile)) or 1.0
 
 
 def _face(image: Image, placement: Placement | None) -> BoolArray | None:
@@ -157,8 +171,9 @@ def _png(
 ) -> str:
     rows = -(-len(tiles) // _COLUMNS)
     height, width = tiles[0].shape
-    tile_in = 2.0 * min(1.4, max(0.5, aspect * height / width))
-    figure = Figure(figsize=(2.0 * _COLUMNS, tile_in * rows), facecolor="black")
+    low, high = _TILE_RATIO
+    tile_in = _TILE_IN * min(high, max(low, aspect * height / width))
+    figure = Figure(figsize=(_TILE_IN * _COLUMNS, tile_in * rows), facecolor="black")
     for number, (tile, label, doubt) in enumerate(zip(tiles, labels, marked, strict=True), start=1):
         axes = figure.add_subplot(rows, _COLUMNS, number)
         axes.imshow(tile, cmap="gray", vmin=window[0], vmax=window[1], aspect=aspect)

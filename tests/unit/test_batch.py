@@ -96,7 +96,7 @@ def test_a_subject_that_fails_or_is_killed_leaves_the_others_done(tmp_path, stan
     ]  # fmt: skip
     assert [o.reason for o in outcome.failed] == [
         "no brain",
-        "its process was ended by SIGKILL (as when the memory is exhausted)",
+        "its process was ended by SIGKILL (possibly out of memory)",
         "process terminated without output (killed, or out of memory)",
     ]
     assert sorted(ended) == sorted((o.subject, o.done) for o in outcome.outcomes)

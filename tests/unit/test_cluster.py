@@ -140,6 +140,6 @@ def test_leaving_cancels_and_a_killed_run_is_taken_over(tmp_path, slurm, sent):
 def test_jobs_are_not_failed_if_squeue_cannot_be_asked(message):
     ending = cluster._ending("17", JobStatus(JobState.FAILED, message=message))
     assert ending.untouched
-    assert ending.cause == "its Slurm job 17 could not be asked for and may still run: repeat the run"
+    assert ending.cause == "the state of its Slurm job 17 is not known, and it may still run: repeat the run"
     ending = cluster._ending("17", JobStatus(JobState.FAILED, message="TIMEOUT"))
     assert (ending.untouched, ending.cause) == (False, "its Slurm job 17 ended as TIMEOUT")
