@@ -25,7 +25,7 @@ from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.core.visits import Contrast
-from reading_centre.use_cases.bids import Selection, run_participants
+from reading_centre.use_cases.analysis.bids import Selection, run_participants
 from workflows.executors import Execution
 from workflows.outcome import Outcome
 

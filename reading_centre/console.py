@@ -380,7 +380,7 @@ def renew_reports(trial: Path) -> None:
     trial : Path
         Folder of the trial.
     """
-    from reading_centre.use_cases.subject_reports import refresh_reports
+    from reading_centre.use_cases.analysis.subject_reports import refresh_reports
 
     for message in refresh_reports(trial):
         say_stderr(message)

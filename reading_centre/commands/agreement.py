@@ -7,6 +7,6 @@ from reading_centre.console import AsJson, TrialFolder, say_paths
 
 def agreement(trial: TrialFolder, as_json: AsJson = False) -> None:
     """Report how well readers agree: kappa, ICC, Bland-Altman and Dice by endpoint, as page and CSV."""
-    from reading_centre.use_cases.agreement import write_agreement
+    from reading_centre.use_cases.reading.agreement import write_agreement
 
     say_paths(write_agreement(trial), as_json=as_json)

@@ -34,7 +34,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show entries of the audit trail, oldest first."""
-    from reading_centre.use_cases.audit import Selection, selected_entries
+    from reading_centre.use_cases.trial.audit import Selection, selected_entries
 
     found = selected_entries(trial, Selection(subject, actor, action, since, until))
     if as_json:
@@ -56,7 +56,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check the chain of the audit trail, and compare registry, reads, key and tables with it."""
-    from reading_centre.use_cases.audit_verify import verify_trial
+    from reading_centre.use_cases.trial.audit_verify import verify_trial
 
     found = verify_trial(trial, anchor)
     if as_json:
@@ -85,7 +85,7 @@ def export(
     until: Until = "",
 ) -> None:
     """Write entries of the audit trail as CSV or JSON."""
-    from reading_centre.use_cases.audit import Selection, export_audit
+    from reading_centre.use_cases.trial.audit import Selection, export_audit
 
     count = export_audit(trial, out, Selection(subject, actor, action, since, until))
     say(f"{out}: {count} entries")
@@ -94,7 +94,7 @@ def export(
 @app.command("anchor", short_help="Write the head of the trail to a file outside of the trial.")
 def anchor(trial: TrialFolder, out: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")]) -> None:
     """Write number and hash of the last entry to a file outside of the trial, for 'audit verify --anchor'."""
-    from reading_centre.use_cases.audit import anchor_audit
+    from reading_centre.use_cases.trial.audit import anchor_audit
 
     count, last = anchor_audit(trial, out)
     say(f"{out}: entry {count}, {last}")

@@ -23,7 +23,7 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy a trial, its registry and its sealed folder, with a digest of every file. The trial stays in use."""
-    from reading_centre.use_cases.backup import back_up
+    from reading_centre.use_cases.trial.backup import back_up
 
     made = back_up(trial, to=to, sealed_to=sealed_to)
     if as_json:
@@ -46,7 +46,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Restore a trial from its backup into a new folder, and compare it with its audit trail."""
-    from reading_centre.use_cases.restore import restore_trial
+    from reading_centre.use_cases.trial.restore import restore_trial
 
     restored = restore_trial(trial, backup=backup, sealed=sealed, database_url=database_url)
     if as_json:

@@ -201,7 +201,7 @@ def bids(
     """Analyse a BIDS dataset (BIDS App), without registry and readers."""
     from mri_pipeline.core.io.bids_index import load_filters
     from mri_pipeline.core.segmenters import load_segmenter
-    from reading_centre.use_cases import bids as bids_app
+    from reading_centre.use_cases.analysis import bids as bids_app
     from workflows.executors import Execution
 
     selection = bids_app.Selection(

@@ -11,7 +11,7 @@ import typer
 from reading_centre.console import AsJson, TrialFolder, emit, require_writable, say, say_stderr
 
 if TYPE_CHECKING:
-    from reading_centre.use_cases.export_dicom import DicomExport
+    from reading_centre.use_cases.tables.export_dicom import DicomExport
 
 
 def export_dicom(
@@ -37,7 +37,7 @@ def export_dicom(
     as_json: AsJson = False,
 ) -> None:
     """Write locked lesions as DICOM segmentations and reports, on the grid of the FLAIR, whole or not at all."""
-    from reading_centre.use_cases.export_dicom import export_dicom as export
+    from reading_centre.use_cases.tables.export_dicom import export_dicom as export
 
     done = export(trial, to=to, subjects=tuple(subject or ()), provisional=provisional)
     if as_json:

@@ -23,7 +23,7 @@ def init(
     protocol: Annotated[str, typer.Option("--protocol", help="Protocol to start from.")] = "mesems",
 ) -> None:
     """Create a trial folder with its protocol."""
-    from reading_centre.use_cases.init import init_trial
+    from reading_centre.use_cases.trial.init import init_trial
 
     created = init_trial(trial, protocol)
     say(f"trial folder ready; edit {created.protocol_file} (sites, visits, limits) before the first upload")

@@ -21,8 +21,8 @@ from reading_centre.console import (
 )
 
 if TYPE_CHECKING:  # pydicom and the registry are not needed for --help
-    from reading_centre.use_cases.dummy_run import ReceivedDummyRun
-    from reading_centre.use_cases.ingest import ReceivedVisit
+    from reading_centre.use_cases.uploads.dummy_run import ReceivedDummyRun
+    from reading_centre.use_cases.uploads.ingest import ReceivedVisit
 
 app = typer.Typer(
     help="Refused uploads: list, show, try again, release. Accepted scans: withdraw. Reasons must not contain patient "
@@ -49,7 +49,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List refused uploads with site, visit and reason."""
-    from reading_centre.use_cases.quarantine import entry_record, list_quarantine
+    from reading_centre.use_cases.uploads.quarantine import entry_record, list_quarantine
 
     entries = list_quarantine(trial, settled=everything)
     if as_json:
@@ -65,7 +65,7 @@ def list_(
 @app.command("show", short_help="Show one refused upload.")
 def show(trial: TrialFolder, entry: Entry, as_json: AsJson = False) -> None:
     """Show one refused upload with reason, next step and outcome."""
-    from reading_centre.use_cases.quarantine import entry_record, show_quarantine
+    from reading_centre.use_cases.uploads.quarantine import entry_record, show_quarantine
 
     record = entry_record(show_quarantine(trial, entry))
     if as_json:
@@ -88,8 +88,8 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Try a refused upload again, for example after a change of trial.toml. The copy is deleted if it is accepted."""
-    from reading_centre.use_cases.quarantine import retry_upload
-    from reading_centre.use_cases.series_statement import read_statement
+    from reading_centre.use_cases.uploads.quarantine import retry_upload
+    from reading_centre.use_cases.uploads.series_statement import read_statement
 
     result = retry_upload(
         trial,
@@ -127,8 +127,8 @@ def release(
     as_json: AsJson = False,
 ) -> None:
     """Accept an upload that a limit of the protocol or an identity alarm refused. Safety is never overruled."""
-    from reading_centre.use_cases.quarantine import release_upload
-    from reading_centre.use_cases.series_statement import read_statement
+    from reading_centre.use_cases.uploads.quarantine import release_upload
+    from reading_centre.use_cases.uploads.series_statement import read_statement
 
     result = release_upload(
         trial,
@@ -160,7 +160,7 @@ def withdraw(
 
     Scan and reads are moved to TRIAL/withdrawn/. A locked visit cannot be withdrawn.
     """
-    from reading_centre.use_cases.withdraw import withdraw_scan
+    from reading_centre.use_cases.uploads.withdraw import withdraw_scan
 
     done = withdraw_scan(trial, site=site, subject=subject, visit=visit, reason=reason, by=by)
     if as_json:

@@ -40,7 +40,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List queries with site, subject, visit, reason and limit."""
-    from reading_centre.use_cases.query import list_queries, query_record
+    from reading_centre.use_cases.office.query import list_queries, query_record
 
     found = list_queries(trial, state=state.value, site=site)
     if as_json:
@@ -57,7 +57,7 @@ def list_(
 @app.command("show", short_help="Show one query.")
 def show(trial: TrialFolder, number: Number, as_json: AsJson = False) -> None:
     """Show one query with value, limit, what to do, answer and dates."""
-    from reading_centre.use_cases.query import show_query
+    from reading_centre.use_cases.office.query import show_query
 
     _print(show_query(trial, number), as_json=as_json)
 
@@ -71,7 +71,7 @@ def answer(
     as_json: AsJson = False,
 ) -> None:
     """Enter the answer of a site. A later answer replaces it; the audit trail has all of them."""
-    from reading_centre.use_cases.query import answer_query
+    from reading_centre.use_cases.office.query import answer_query
 
     _print(answer_query(trial, number, text=text, by=by), as_json=as_json)
 
@@ -85,13 +85,13 @@ def close(
     as_json: AsJson = False,
 ) -> None:
     """Close a query, answered or not."""
-    from reading_centre.use_cases.query import close_query
+    from reading_centre.use_cases.office.query import close_query
 
     _print(close_query(trial, number, reason=reason, by=by), as_json=as_json)
 
 
 def _print(query: Query, *, as_json: bool) -> None:
-    from reading_centre.use_cases.query import query_record
+    from reading_centre.use_cases.office.query import query_record
 
     record = query_record(query)
     if as_json:

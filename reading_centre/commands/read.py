@@ -54,9 +54,9 @@ def read(
     as_json: AsJson = False,
 ) -> None:
     """Readers confirm or correct the proposed lesions: --export, --import, --lock, --unlock, --account."""
-    from reading_centre.use_cases import read as readers
-    from reading_centre.use_cases import read_lock
-    from reading_centre.use_cases.people import account_line
+    from reading_centre.use_cases.reading import exchange as readers
+    from reading_centre.use_cases.reading import lock as read_lock
+    from reading_centre.use_cases.trial.people import account_line
 
     options = {"--export": export, "--import": take, "--lock": lock, "--unlock": unlock, "--account": account}
     chosen = [name for name, value in options.items() if value]

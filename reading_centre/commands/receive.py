@@ -29,7 +29,7 @@ def receive(
     ] = 1800.0,
 ) -> None:
     """Receive studies by DICOM C-STORE until SIGTERM or Ctrl-C; each passes the same gate as ingest."""
-    from reading_centre.use_cases.receive import Node, receive_studies
+    from reading_centre.use_cases.uploads.receive import Node, receive_studies
 
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -49,7 +49,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Analyse all subjects with new scans. An interrupted run resumes. A failed subject does not stop the others."""
-    from reading_centre.use_cases.run import plan_run, run_trial
+    from reading_centre.use_cases.analysis.run import plan_run, run_trial
     from workflows.executors import Execution
 
     chosen = tuple(subject or ())

@@ -34,7 +34,7 @@ def segment(
 ) -> None:
     """Segment one visit: T2 lesions, enhancing lesions and black holes on the grid of the FLAIR."""
     from mri_pipeline.core.segmenters import load_segmenter
-    from reading_centre.use_cases.segment import segment_files
+    from reading_centre.use_cases.analysis.segment import segment_files
 
     summary = segment_files(
         flair=flair,

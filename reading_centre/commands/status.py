@@ -15,7 +15,7 @@ from reading_centre.console import (
 
 def status(trial: TrialFolder, as_json: AsJson = False) -> None:
     """Show an overview of sites, subjects and visits."""
-    from reading_centre.use_cases.status import trial_status
+    from reading_centre.use_cases.office.status import trial_status
 
     state = trial_status(trial)
     if as_json:

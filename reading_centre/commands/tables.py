@@ -60,7 +60,7 @@ def tables(
 def _release(
     trial: Path, out: Path, *, reason: str, provisional: bool, schedule: Path | None, as_json: bool
 ) -> None:
-    from reading_centre.use_cases.release import release_trial_tables
+    from reading_centre.use_cases.tables.release import release_trial_tables
 
     released = release_trial_tables(trial, reason=reason, out=out, provisional=provisional, schedule=schedule)
     say_paths(released.files, as_json=as_json)
@@ -77,7 +77,7 @@ def _release(
 
 
 def _write(trial: Path, *, provisional: bool, nprocs: int, as_json: bool) -> None:
-    from reading_centre.use_cases.tables import write_trial_tables
+    from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 
     written = write_trial_tables(trial, provisional=provisional, nprocs=nprocs)
     renew_reports(trial)

@@ -16,7 +16,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Compute the digests of results and scans again, and compare them with the provenance of the analysis."""
-    from reading_centre.use_cases.verify import verify_results
+    from reading_centre.use_cases.analysis.verify import verify_results
 
     found = verify_results(out_dir)
     if as_json:

@@ -14,9 +14,9 @@ from mri_pipeline.core.io.sheets import SheetRow, read_sheet
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.lesions.scoring.scores import MaskScores, Rule
 from reading_centre.qualification.checks import Finding
-from reading_centre.use_cases.evaluate import score_pair
-from reading_centre.use_cases.mask_pairs import Pair
-from reading_centre.use_cases.segment import segment_files
+from reading_centre.use_cases.analysis.evaluate import score_pair
+from reading_centre.use_cases.analysis.mask_pairs import Pair
+from reading_centre.use_cases.analysis.segment import segment_files
 
 _IMAGES: Final = ("flair", "t1", "t1_gd", "t2")
 _LIMITS: Final = {

@@ -28,11 +28,11 @@ from mri_pipeline.registry import Gate, Registry, Use
 from mri_pipeline.tables.io import read_table
 from reading_centre.qualification.checks import Check, Result, check, listed
 from reading_centre.qualification.contents import contents
+from reading_centre.use_cases.analysis.run import run_trial
+from reading_centre.use_cases.analysis.verify import verify_results
 from reading_centre.use_cases.demo import ReferenceRun
-from reading_centre.use_cases.ingest import receive_visit
-from reading_centre.use_cases.run import run_trial
-from reading_centre.use_cases.tables import write_trial_tables
-from reading_centre.use_cases.verify import verify_results
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.uploads.ingest import receive_visit
 from workflows.executors import Execution
 
 TIMEPOINTS: Final = "lesion_timepoints.csv"

@@ -21,7 +21,7 @@ from mri_pipeline.registry import Registry, Use
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.schema import SCHEMA_VERSION
 from reading_centre.qualification.checks import Check, Result, check, listed
-from reading_centre.use_cases.audit_verify import verify_trial
+from reading_centre.use_cases.trial.audit_verify import verify_trial
 
 FREE_GB: Final = 5.0
 """Free space, in 1e9 bytes: the digital reference trial and its copies take 1, a run of the trial asks for its own."""

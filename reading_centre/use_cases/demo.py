@@ -15,11 +15,11 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.phantom.trial import ReferenceTrial, Upload, UploadKind, write_reference_trial
 from mri_pipeline.tables.io import read_table
 from qc.reports.index import INDEX_PAGE
-from reading_centre.use_cases.dummy_run import receive_dummy_run
-from reading_centre.use_cases.ingest import receive_visit
-from reading_centre.use_cases.init import init_trial
-from reading_centre.use_cases.run import run_trial
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.analysis.run import run_trial
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.init import init_trial
+from reading_centre.use_cases.uploads.dummy_run import receive_dummy_run
+from reading_centre.use_cases.uploads.ingest import receive_visit
 from workflows.executors import Execution
 
 COMPARED = (

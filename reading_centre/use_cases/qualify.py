@@ -39,8 +39,8 @@ from reading_centre.qualification.reference import OQ_TRUTH, Reference
 from reading_centre.qualification.requirements import load_requirements, load_tests
 from reading_centre.qualification.storage import IQ_TRIAL, Place
 from reading_centre.use_cases.demo import Say, analyse, simulate
-from reading_centre.use_cases.people import person_of
-from reading_centre.use_cases.private_folder import private_folder, sweep
+from reading_centre.use_cases.trial.people import person_of
+from reading_centre.use_cases.trial.private_folder import private_folder, sweep
 
 MEANING: Final = "I have reviewed this report and confirm that it has the results of this qualification"
 """What a person states by signing."""

@@ -15,16 +15,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from mri_pipeline.core.errors import ReadingCentreError
-from reading_centre.use_cases.reading_faults import (
+from reading_centre.use_cases.reading.faults import (
     BreakError,
     ConflictError,
     NotHeldError,
     RefusedError,
     UnavailableError,
 )
-from reading_centre.use_cases.reading_room import ReadingRoom
-from reading_centre.use_cases.upload_job import Worker
-from reading_centre.use_cases.waiting_upload import BusyError, ChecksumError, OffsetError, UploadRequestError
+from reading_centre.use_cases.reading.room import ReadingRoom
+from reading_centre.use_cases.uploads.jobs import Worker
+from reading_centre.use_cases.uploads.waiting import BusyError, ChecksumError, OffsetError, UploadRequestError
 from reading_centre.web import office_jobs, office_pages, pages, reading_api, scanner_pages, site_api, site_pages
 from reading_centre.web.access import OWN_PASSWORD, MustChangeError, authorise
 from reading_centre.web.render import FILTERS, page

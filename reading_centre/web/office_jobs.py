@@ -16,10 +16,10 @@ from mri_pipeline.core.errors import IdentityError, UsageError
 from mri_pipeline.intake.quarantined import QuarantineEntry
 from mri_pipeline.registry import ScanState
 from mri_pipeline.registry.jobs import LONG, Job, JobKind, JobState, new_code
-from reading_centre.use_cases.dummy_run import acceptance_report
-from reading_centre.use_cases.quarantine import DUMMY_RUN, list_quarantine, show_quarantine
-from reading_centre.use_cases.upload_job import lane_of
-from reading_centre.use_cases.waiting_upload import WaitingUpload
+from reading_centre.use_cases.uploads.dummy_run import acceptance_report
+from reading_centre.use_cases.uploads.jobs import lane_of
+from reading_centre.use_cases.uploads.quarantine import DUMMY_RUN, list_quarantine, show_quarantine
+from reading_centre.use_cases.uploads.waiting import WaitingUpload
 from reading_centre.web.access import allow, room_of, user_of, worker_of
 from reading_centre.web.render import form_of, page
 

@@ -18,10 +18,8 @@ from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry import Query, QueryState
 from mri_pipeline.registry.audit import AuditAction
-from reading_centre.use_cases.agreement import PAGE, TABLE
-from reading_centre.use_cases.audit import Selection, audit_text, selected_entries
-from reading_centre.use_cases.query import answer_query, close_query, list_queries, show_query
-from reading_centre.use_cases.trial_office import (
+from reading_centre.use_cases.office.query import answer_query, close_query, list_queries, show_query
+from reading_centre.use_cases.office.trial_office import (
     adjudication_rates,
     agreement_table,
     readers_at_work,
@@ -29,6 +27,8 @@ from reading_centre.use_cases.trial_office import (
     totals,
     visits_with_reads,
 )
+from reading_centre.use_cases.reading.agreement import PAGE, TABLE
+from reading_centre.use_cases.trial.audit import Selection, audit_text, selected_entries
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.render import form_of, message_of, page
 

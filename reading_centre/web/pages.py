@@ -15,8 +15,8 @@ from mri_pipeline.reading.accounts import MIN_PASSWORD
 from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.sessions import ABSOLUTE_LIMIT
-from reading_centre.use_cases.people import set_password
-from reading_centre.use_cases.reading_faults import BreakError
+from reading_centre.use_cases.reading.faults import BreakError
+from reading_centre.use_cases.trial.people import set_password
 from reading_centre.web.access import COOKIE, EVERYBODY, OWN_PASSWORD, allow, room_of, user_of
 from reading_centre.web.login import LOCKED_OUT, WRONG, LockedOutError, WrongPasswordError, checked_account
 from reading_centre.web.render import MENUS, form_of, message_of, minute, page

@@ -16,10 +16,10 @@ from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.operations import OPERATION, Number
 from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction
-from reading_centre.use_cases.reading_faults import RefusedError
-from reading_centre.use_cases.reading_sign import sign_read, summary_to_sign
-from reading_centre.use_cases.reading_strokes import fill_runs, split_runs
-from reading_centre.use_cases.report_job import start_renewal
+from reading_centre.use_cases.analysis.report_job import start_renewal
+from reading_centre.use_cases.reading.faults import RefusedError
+from reading_centre.use_cases.reading.signature import sign_read, summary_to_sign
+from reading_centre.use_cases.reading.strokes import fill_runs, split_runs
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.login import LOCKED_OUT, LockedOutError, WrongPasswordError, checked_account
 from reading_centre.web.pages import short_code

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry import ScannerGate
-from reading_centre.use_cases.dummy_run import acceptance_report, decide_dummy_run
+from reading_centre.use_cases.uploads.dummy_run import acceptance_report, decide_dummy_run
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.render import form_of, message_of, page
 

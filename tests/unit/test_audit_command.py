@@ -9,9 +9,9 @@ import pytest
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry.audit import backward_times
 from reading_centre import cli
-from reading_centre.use_cases.audit import Selection, anchor_audit, export_audit, selected_entries
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.audit import Selection, anchor_audit, export_audit, selected_entries
+from reading_centre.use_cases.trial.audit_verify import verify_trial
 from tests.unit.locked_trial import CODE, NUMBER, behind_the_trail, flip, registry_of
 
 ANOTHER_READ = (

@@ -18,8 +18,8 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import ScanState
 from qc.reports.index import SubjectState
 from reading_centre.cli import invoke
-from reading_centre.use_cases import bids, run
-from reading_centre.use_cases.overview import Listed, _state, latest_result, save_outcome, write_overview
+from reading_centre.use_cases.analysis import bids, run
+from reading_centre.use_cases.analysis.overview import Listed, _state, latest_result, save_outcome, write_overview
 from workflows.outcome import BatchOutcome, Outcome
 
 RULES = LesionRules()

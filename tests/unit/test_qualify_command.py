@@ -31,7 +31,7 @@ from reading_centre.qualification import cases
 from reading_centre.qualification.checks import Finding
 from reading_centre.qualification.requirements import load_requirements
 from reading_centre.use_cases import qualify
-from reading_centre.use_cases.audit_verify import verify_trial
+from reading_centre.use_cases.trial.audit_verify import verify_trial
 from tests.unit.html_page import Page
 from tests.unit.locked_trial import behind_the_trail, registry_of
 

@@ -22,7 +22,7 @@ from reading_centre.qualification import attacks, identities, interruption, read
 from reading_centre.qualification.reading import Read
 from reading_centre.qualification.reference import Limit, Reference
 from reading_centre.use_cases.demo import ReferenceRun
-from reading_centre.use_cases.init import init_trial
+from reading_centre.use_cases.trial.init import init_trial
 from tests.unit.locked_trial import registry_of
 from workflows.outcome import BatchOutcome, Outcome
 

@@ -33,11 +33,11 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol, parse_protocol, protocol_text
 from qc import conversion
 from reading_centre import cli
-from reading_centre.use_cases import receive
-from reading_centre.use_cases.incoming import Incoming, Study
-from reading_centre.use_cases.private_folder import sweep
-from reading_centre.use_cases.quarantine import list_quarantine, retry_upload
-from reading_centre.use_cases.receive import Node, receive_studies, subject_and_visit
+from reading_centre.use_cases.trial.private_folder import sweep
+from reading_centre.use_cases.uploads import receive
+from reading_centre.use_cases.uploads.incoming import Incoming, Study
+from reading_centre.use_cases.uploads.quarantine import list_quarantine, retry_upload
+from reading_centre.use_cases.uploads.receive import Node, receive_studies, subject_and_visit
 from tests.unit import dicom_factory as factory
 from tests.unit.ingest_trial import SMALL, agree, ingest, new_trial, opened, upload
 from workflows.interfaces import intake as steps

@@ -11,9 +11,9 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState
 from reading_centre import cli, console
-from reading_centre.use_cases import run
-from reading_centre.use_cases.overview import save_outcome
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.analysis import run
+from reading_centre.use_cases.analysis.overview import save_outcome
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from workflows.outcome import BatchOutcome, Outcome
 from workflows.progress import RunState, current_step
 

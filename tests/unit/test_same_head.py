@@ -12,8 +12,8 @@ from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from qc.same_head import SAME_HEAD, HeadMatch, judge_head, match_head
-from reading_centre.use_cases import visit_judgement
-from reading_centre.use_cases.quarantine import list_quarantine, release_upload
+from reading_centre.use_cases.uploads import visit_judgement
+from reading_centre.use_cases.uploads.quarantine import list_quarantine, release_upload
 from tests.unit.ingest_trial import ingest, new_trial, opened, upload
 
 TEST_IMAGES = Path(__file__).parents[2] / "test_images"

@@ -13,7 +13,7 @@ from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import group_series
 from mri_pipeline.intake.stated import apply_statement
 from reading_centre import cli
-from reading_centre.use_cases.series_statement import read_statement
+from reading_centre.use_cases.uploads.series_statement import read_statement
 from tests.unit import ingest_trial
 from tests.unit.ingest_trial import SMALL, ingest, opened, upload
 from tests.unit.series_facts import IR, instances, t1, timed

@@ -18,12 +18,12 @@ from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.people import set_password
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
-from reading_centre.use_cases.staging import only_writer
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading.exchange import export_reads, import_reads
+from reading_centre.use_cases.reading.lock import Proof, lock_reads, unlock_read
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.audit_verify import verify_trial
+from reading_centre.use_cases.trial.people import set_password
+from reading_centre.use_cases.trial.staging import only_writer
 from tests.unit.reading_trial import (
     READERS,
     copy_of,

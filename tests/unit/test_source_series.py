@@ -10,8 +10,8 @@ from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
-from reading_centre.use_cases.backup import back_up
-from reading_centre.use_cases.restore import restore_trial
+from reading_centre.use_cases.trial.backup import back_up
+from reading_centre.use_cases.trial.restore import restore_trial
 from tests.unit import ingest_trial
 from tests.unit.ingest_trial import agree, confirmed_read, identified, ingest, opened, upload
 

@@ -21,14 +21,14 @@ from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.tables.io import read_table
 from qc.reports.subject_files import write_report
 from reading_centre import cli
-from reading_centre.use_cases import report_job, subject_reports
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import lock_reads, unlock_read
-from reading_centre.use_cases.report_job import start_renewal
-from reading_centre.use_cases.staging import only_writer
-from reading_centre.use_cases.subject_jobs import make_job
-from reading_centre.use_cases.subject_reports import refresh_reports, write_trial_index
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.analysis import report_job, subject_reports
+from reading_centre.use_cases.analysis.report_job import start_renewal
+from reading_centre.use_cases.analysis.subject_jobs import make_job
+from reading_centre.use_cases.analysis.subject_reports import refresh_reports, write_trial_index
+from reading_centre.use_cases.reading.exchange import export_reads, import_reads
+from reading_centre.use_cases.reading.lock import lock_reads, unlock_read
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.staging import only_writer
 from tests.unit.reading_trial import copy_of, decide, edit_protocol, opened, write_unread_trial
 
 CODE = "BENCH000"

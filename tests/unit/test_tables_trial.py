@@ -16,7 +16,7 @@ from mri_pipeline.registry.schema import ScanRow
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import csv_text, read_table, subject_tables, table_texts
 from mri_pipeline.tables.schema import TIMEPOINTS
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from tests.unit.locked_trial import registry_of
 
 

@@ -21,11 +21,11 @@ from mri_pipeline.registry.schema import ReadRow, ScanRow
 from mri_pipeline.registry.trail import append
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
-from reading_centre.use_cases.agreement import write_agreement
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_compare import reasons_of
-from reading_centre.use_cases.read_lock import lock_reads
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading.agreement import write_agreement
+from reading_centre.use_cases.reading.comparison import reasons_of
+from reading_centre.use_cases.reading.exchange import export_reads, import_reads
+from reading_centre.use_cases.reading.lock import lock_reads
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from tests.unit.reading_trial import (
     READERS,
     copy_of,

@@ -16,8 +16,8 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import SubjectResult
 from mri_pipeline.core.visits import Contrast
 from reading_centre import cli
-from reading_centre.use_cases.overview import save_outcome
-from reading_centre.use_cases.verify import verify_results
+from reading_centre.use_cases.analysis.overview import save_outcome
+from reading_centre.use_cases.analysis.verify import verify_results
 from tests.unit.subject_jobs import subject_job
 from workflows.outcome import Outcome
 

@@ -15,9 +15,9 @@ from mri_pipeline.reading.accounts import account_fingerprint, password_hash
 from mri_pipeline.registry import sessions
 from mri_pipeline.registry.jobs import JobKind
 from mri_pipeline.registry.schema import SessionRow
-from reading_centre.use_cases import people
-from reading_centre.use_cases.people import finish_passwords, set_password
-from reading_centre.use_cases.waiting_upload import WaitingUpload
+from reading_centre.use_cases.trial import people
+from reading_centre.use_cases.trial.people import finish_passwords, set_password
+from reading_centre.use_cases.uploads.waiting import WaitingUpload
 from reading_centre.web.access import AUTOMATIC, COOKIE, EVERYBODY
 from reading_centre.web.app import create_app
 from reading_centre.web.render import message_of

@@ -25,13 +25,13 @@ from mri_pipeline.reading.worklist_item import numbered_proposals
 from mri_pipeline.registry.assignment_records import Edit
 from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import utc_now
-from reading_centre.use_cases import reading_room
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_compare import _analysed
-from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
-from reading_centre.use_cases.reading_sign import finish_signed
-from reading_centre.use_cases.staging import only_writer
+from reading_centre.use_cases.reading import room as reading_room
+from reading_centre.use_cases.reading.comparison import _analysed
+from reading_centre.use_cases.reading.exchange import export_reads, import_reads
+from reading_centre.use_cases.reading.lock import Proof, lock_reads, unlock_read
+from reading_centre.use_cases.reading.signature import finish_signed
+from reading_centre.use_cases.trial.audit_verify import verify_trial
+from reading_centre.use_cases.trial.staging import only_writer
 from tests.unit.reading_trial import copy_of, decide, edit_protocol, opened, rows_of, visits_of, write_rows
 from tests.unit.web_trial import PASSWORDS, Desk, browser, opened_room, write_web_trial
 
@@ -283,7 +283,7 @@ def test_a_signature_compares_the_reads_of_its_subject_alone(tmp_path, monkeypat
         looked_at.add(subject.code)
         return _analysed(subject)
 
-    monkeypatch.setattr("reading_centre.use_cases.read_compare._analysed", watched)
+    monkeypatch.setattr("reading_centre.use_cases.reading.comparison._analysed", watched)
     with opened_room(write_web_trial(tmp_path / "trial", subjects=2)) as room:
         own = next(a for a in room.worklist("R1") if a.subject == SUBJECT)
         desk = Desk(browser(room, "R1"), own.code)
@@ -298,7 +298,7 @@ def killed(*_args, **_kwargs):
 
 def killed_at(desk, name, reader="R1"):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"reading_centre.use_cases.reading_sign.{name}", killed)
+        patch.setattr(f"reading_centre.use_cases.reading.signature.{name}", killed)
         assert sign(desk, reader).status_code == 500
     desk.client.get("/")
 
@@ -685,7 +685,7 @@ def test_a_case_is_not_opened_during_an_analysis_of_its_subject(trial, room, mon
         return numbered_proposals(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr("reading_centre.use_cases.reading_open.numbered_proposals", published)
+        patch.setattr("reading_centre.use_cases.reading.opening.numbered_proposals", published)
         answer = desk.client.get(f"{desk.url}/case")
         assert (answer.status_code, answer.json()["detail"]) == refused
     assert desk.case["state"] == "open"
@@ -706,7 +706,7 @@ def test_a_face_that_cannot_be_located_is_a_fault_of_the_case(trial, monkeypatch
         return {}, {space.subject: AnalysisError(f"sub-{space.subject}: no face") for space in spaces}
 
     edit_protocol(trial, "deface = false", "deface = true")
-    monkeypatch.setattr("reading_centre.use_cases.reading_images.locate_faces", failed)
+    monkeypatch.setattr("reading_centre.use_cases.reading.images.locate_faces", failed)
     with opened_room(trial) as room:
         desk = desk_of(room, "wk04")
         for path in ("case", "volumes/flair"):

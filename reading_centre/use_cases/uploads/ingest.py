@@ -1,0 +1,304 @@
+"""Ingest of a visit: it is judged, and files and registry are written together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mri_pipeline.core.errors import ComplianceError, UploadRefusedError, UsageError
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.registry import another_scan, require_storable
+from mri_pipeline.registry.audit import AuditAction
+from qc.decision import DecidedVisit, move_series, write_scans
+from qc.identity import BEFORE_INFUSION, WINDOW, infusion_query
+from qc.scan_profile import profile_record
+from reading_centre.use_cases.office.query import questions
+from reading_centre.use_cases.trial.private_folder import private_folder
+from reading_centre.use_cases.trial.staging import (
+    make_durable,
+    only_comparison,
+    only_writer,
+    place_series,
+    settle_subject,
+    staged_visit,
+)
+from reading_centre.use_cases.uploads.desk import UploadDesk, scanner_facts, upload_desk
+from reading_centre.use_cases.uploads.series_statement import statement_text
+from reading_centre.use_cases.uploads.visit_judgement import JudgedVisit, Visitor, compare_upload, decide_upload
+
+
+@dataclass(frozen=True)
+class ReceivedVisit:
+    """An accepted visit.
+
+    Parameters
+    ----------
+    subject, visit : str
+        Blinded code and visit label.
+    contrasts : tuple of str
+        Contrasts of its scans.
+    queries : tuple of str
+        To be answered by the site.
+    notes : tuple of str
+        What was left out of the upload, with the reason, and what could not be measured.
+    known : bool
+        True if this upload was accepted before.
+    """
+
+    subject: str
+    visit: str
+    contrasts: tuple[str, ...]
+    queries: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    known: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Convert to JSON values for ``--json``.
+
+        Returns
+        -------
+        dict
+        """
+        return asdict(self)
+
+
+def receive_visit(
+    folder: Path,
+    upload: Path,
+    *,
+    site: str,
+    subject: str,
+    visit: str,
+    replace_because: str = "",
+    before_infusion: bool | None = None,
+    patient_changed: str = "",
+    stated: Mapping[Contrast, int] | None = None,
+    complete: bool = False,
+    dry_run: bool = False,
+    sha256: str = "",
+) -> ReceivedVisit:
+    """Ingest the scans of one visit. Refused uploads are copied to quarantine.
+
+    Files and registry change together or not at all. An earlier scan stays until its replacement is converted and
+    accepted; then it and its reads are kept in ``withdrawn/``.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    upload : Path
+        Folder, zip or tar of DICOM.
+    site, subject, visit : str
+        Code of the site, the site's trial number of the subject, and the visit's label.
+    replace_because : str
+        Reason for replacing the earlier scan of the visit. If empty, an earlier scan is not replaced.
+    before_infusion : bool, optional
+        Statement of the site whether the scan came before the infusion of that visit.
+    patient_changed : str
+        Reason for accepting other patient data than at the subject's other visits. If empty, they are refused.
+    stated : mapping of Contrast to int, optional
+        Series numbers by the site's statement (`mri_pipeline.intake.stated`).
+    complete : bool, optional
+        True: refuse a visit without a required sequence (other than FLAIR), which is a query otherwise.
+    dry_run : bool, optional
+        True: nothing is stored. The result or the error is that of an ingest; a refused upload is not quarantined.
+    sha256 : str, optional
+        Of an upload in quarantine when it was received; empty for a new upload.
+
+    Returns
+    -------
+    ReceivedVisit
+
+    Raises
+    ------
+    UploadRefusedError
+        With the reason; the upload is in quarantine.
+    UsageError, SettingsError
+        If the site or visit is unknown, a reason is blank or no text, the path does not exist, the visit already has
+        another scan, another upload of the subject does not end, a disk is full, or the upload has another `sha256`.
+    """
+    _require_reasons({"--replace": replace_because, "--patient-changed": patient_changed})
+    with upload_desk(folder, site, upload, settle=not dry_run) as desk:
+        upload = desk.upload
+        desk.protocol.visit(visit)
+        digest = desk.measured(sha256)
+        # a subject is entered only with an accepted scan, because the number may be mistyped
+        visitor = Visitor(
+            desk.sealed.preview(site, subject), site, subject, visit, digest,
+            replace_because, before_infusion, patient_changed, stated or {}, complete, dry_run,
+        )  # fmt: skip
+        return _tried(desk, upload, visitor) if dry_run else _ingested(desk, upload, visitor)
+
+
+def _require_reasons(reasons: Mapping[str, str]) -> None:
+    """Refuse a reason that is given and blank, or that cannot be stored."""
+    for option, reason in reasons.items():
+        require_storable(option, reason)
+        if reason and not reason.strip():
+            raise UsageError(
+                f"{option}: expected a reason, found a blank text", hint="write it without patient data"
+            )
+
+
+def _ingested(desk: UploadDesk, upload: Path, visitor: Visitor) -> ReceivedVisit:
+    """The result of an ingest. Only one runs for a subject at a time."""
+    with desk.refusals(upload, digest=visitor.digest, site=visitor.site, kind="visit"):
+        _require_expected(desk, visitor)
+    with only_writer(desk.trial, visitor.code):
+        settle_subject(desk.trial, desk.protocol, desk.registry, visitor.code)
+        known = _known_visit(desk, visitor)
+        received = _stored(desk, upload, visitor) if known is None else _with_series(desk, upload, visitor, known)
+        desk.settle_waiting(visitor.digest, kind="visit", visit=visitor.visit)
+        return received
+
+
+def _stored(desk: UploadDesk, upload: Path, visitor: Visitor) -> ReceivedVisit:
+    """Judge and store a new scan. The caller is the `only_writer`."""
+    context = {"site": visitor.site, "kind": "visit", "subject": visitor.code, "visit": visitor.visit}
+    # the files of the upload still lie on the disk when a refusal asks for room (`UploadDesk.refuse`)
+    with (
+        private_folder(desk.trial.work) as work,
+        desk.refusals(upload, digest=visitor.digest, **context),
+    ):
+        decided = decide_upload(desk, upload, work / "upload", visitor)
+        with only_comparison(desk.trial):
+            judged = compare_upload(desk, visitor, decided)
+            _record(desk, visitor, judged)
+    return _received(visitor, judged)
+
+
+def _tried(desk: UploadDesk, upload: Path, visitor: Visitor) -> ReceivedVisit:
+    """The result of a dry run. It reads the registry without the lock of the subject."""
+    _require_expected(desk, visitor)
+    known = _known_visit(desk, visitor)
+    if known is not None:
+        return known
+    with private_folder(desk.trial.work) as work:
+        decided = decide_upload(desk, upload, work / "upload", visitor)
+        return _received(visitor, compare_upload(desk, visitor, decided))
+
+
+def _require_expected(desk: UploadDesk, visitor: Visitor) -> None:
+    desk.registry.require_open_gate(visitor.site)
+    _require_listed(desk.protocol, visitor.site, visitor.number)
+
+
+def _require_listed(protocol: Protocol, site: str, number: str) -> None:
+    listed = protocol.site(site).subjects
+    if listed and number.upper() not in {known.upper() for known in listed}:
+        raise ComplianceError(
+            f"site {site}: expected a number of its list of subjects, found another one",
+            hint="check --subject, or add the number to the site's subjects in trial.toml",
+        )
+
+
+def _known_visit(desk: UploadDesk, visitor: Visitor) -> ReceivedVisit | None:
+    """The visit if this upload was accepted before. Only a new statement of the site is entered then."""
+    code, visit = visitor.code, visitor.visit
+    uploaded = desk.registry.upload(code, visit)
+    if not uploaded:
+        return None
+    desk.registry.require_site(code, visitor.site)
+    series = statement_text(visitor.stated)
+    same = uploaded == visitor.digest and series in ("", desk.registry.remark(code, visit, "series"))
+    if not same:
+        if not visitor.replace_because:
+            raise another_scan(code, visit)
+        desk.registry.require_replaceable(code, visit)
+        return None
+    if visitor.before_infusion is not None and not visitor.dry_run:
+        new = infusion_query(visitor.before_infusion, visit, desk.protocol)
+        desk.registry.record_statement(
+            code,
+            visit,
+            before_infusion=visitor.before_infusion,
+            rule=BEFORE_INFUSION,
+            questions=questions(new),
+        )
+    (state,) = [state for state in desk.registry.subject(code).visits if state.visit == visit]
+    contrasts = tuple(contrast.value for contrast in desk.trial.rawdata.scans(code, visit))
+    return ReceivedVisit(code, visit, contrasts, state.findings, known=True)
+
+
+def _with_series(desk: UploadDesk, upload: Path, visitor: Visitor, known: ReceivedVisit) -> ReceivedVisit:
+    """Keep the DICOM series of a scan that an earlier version has ingested without it. Scan and reads do not change.
+
+    An upload that is refused by the present rules is not quarantined: its scan stays accepted, without series.
+    """
+    place = desk.trial.sourcedata.visit(visitor.code, visitor.visit)
+    if place.exists():
+        return known
+    try:
+        with private_folder(desk.trial.work) as work:
+            decided = decide_upload(desk, upload, work / "upload", replace(visitor, dry_run=True)).decided
+            _require_stored(decided, desk.trial.rawdata.scans(visitor.code, visitor.visit))
+            move_series(decided, work / "series")
+            place_series(work / "series", place)
+    except (UploadRefusedError, UsageError) as error:
+        return replace(known, notes=(*known.notes, f"its DICOM series is not kept: {error.message}"))
+    target = f"{visitor.code} {visitor.visit}"
+    desk.registry.audit(AuditAction.SERIES_KEPT, target=target, details={"upload": visitor.digest})
+    return replace(
+        known, notes=(*known.notes, "its DICOM series, which an earlier version had not kept, is kept now")
+    )
+
+
+def _require_stored(decided: DecidedVisit, stored: Mapping[Contrast, Path]) -> None:
+    """Refuse other scans than those that are stored."""
+    if decided.scans.keys() != stored.keys() or not all(
+        np.array_equal(load_image(path).data, decided.scans[contrast].load()[0].data)
+        for contrast, path in stored.items()
+    ):
+        raise UsageError(
+            "expected the scans that are stored, found others (by the present rules, or without the --series of the "
+            "first ingest)"
+        )
+
+
+def _record(desk: UploadDesk, visitor: Visitor, judged: JudgedVisit) -> None:
+    """Store files and registry entries of an accepted visit. The caller is the `only_writer`."""
+    code, visit, decided = visitor.code, visitor.visit, judged.decided
+    with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
+        write_scans(decided, raw=staged.raw, protocol=desk.protocol, subject=code, visit=visit)
+        move_series(decided, staged.series)
+        make_durable(staged)
+        desk.sealed.code_for(visitor.site, visitor.number)
+        desk.registry.record_scan(
+            code,
+            visit,
+            site=visitor.site,
+            upload_digest=visitor.digest,
+            scanner=scanner_facts(decided.profile),
+            profile=profile_record(decided.profile),
+            findings=questions(judged.queries),
+            identity=judged.identity,
+            receipt=staged.receipt,
+            replace_because=visitor.replace_because,
+            remarks=judged.remarks | _notes(judged),
+            others={other: questions(findings) for other, findings in judged.others.items()},
+            others_rule=WINDOW,
+            measures=judged.measures,
+        )
+
+
+def _notes(judged: JudgedVisit) -> dict[str, str]:
+    """Notes for the audit trail. Nothing else stores what was left out or accepted without a query."""
+    text = "; ".join(finding.message for finding in judged.notes)
+    return {"notes": text} if text else {}
+
+
+def _received(visitor: Visitor, judged: JudgedVisit) -> ReceivedVisit:
+    decided = judged.decided
+    return ReceivedVisit(
+        visitor.code,
+        visitor.visit,
+        tuple(contrast.value for contrast in decided.scans),
+        tuple(finding.message for finding in judged.queries),
+        tuple(finding.message for finding in judged.notes),
+    )

@@ -1,0 +1,411 @@
+"""Judgement of an uploaded visit: intake workflow, its images, and comparison with the accepted scans."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mri_pipeline.core.errors import ComplianceError, ImageError, UploadRefusedError
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.quality_limits import Action
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.deidentify import Blinding
+from mri_pipeline.registry import KnownScan, ScanIdentity, ScannerFacts
+from mri_pipeline.registry.audit import AuditAction
+from qc.change import CHANGE, judge_change
+from qc.compliance import Purpose, require_all_sequences
+from qc.decision import DecidedVisit, decide_visit
+from qc.findings import ComplianceReport, Finding
+from qc.gate import CheckedUpload
+from qc.headers import HeaderChecks
+from qc.identity import WITHDRAWN, check_identity, check_withdrawn, later_windows
+from qc.measure_record import measure_record
+from qc.same_head import judge_head, match_head, not_compared
+from qc.scan_profile import PreviousScan, ScanProfile, is_another_scanner, profile_of_record
+from qc.scanner_gate import SCANNER_GATE, judge_scanner
+from reading_centre.use_cases.uploads.desk import UploadDesk, scanner_facts
+from reading_centre.use_cases.uploads.series_statement import statement_text
+from workflows.intake import IntakeJob, run_intake
+
+_WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere"}
+"""Rules of `qc.identity.check_identity` that may concern another subject."""
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Subject, visit and statements of the site for an upload.
+
+    Parameters
+    ----------
+    code : str
+        Blinded code of the subject.
+    site, number, visit : str
+        Code of the site, its trial number of the subject, and the visit's label.
+    digest : str
+        SHA-256 of the upload.
+    replace_because, before_infusion, patient_changed, stated, complete, dry_run
+        As in `reading_centre.use_cases.uploads.ingest.receive_visit`.
+    """
+
+    code: str
+    site: str
+    number: str
+    visit: str
+    digest: str
+    replace_because: str
+    before_infusion: bool | None
+    patient_changed: str
+    stated: Mapping[Contrast, int]
+    complete: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class DecidedUpload:
+    """An uploaded visit that is not compared with the accepted scans yet.
+
+    Parameters
+    ----------
+    decided : DecidedVisit
+    identity : ScanIdentity
+    headers : HeaderChecks
+    day : int or None
+        Day of the scan as proleptic ordinal. It is not stored.
+    measures : mapping of str to mapping of str to float
+        `qc.measure_record.measure_record` of its scans.
+    head : Finding or None
+        Whether the FLAIR shows the head of the nearest other visit with a FLAIR, or why it was not compared. None if
+        the subject has no other visit.
+    """
+
+    decided: DecidedVisit
+    identity: ScanIdentity
+    headers: HeaderChecks
+    day: int | None
+    measures: Mapping[str, Mapping[str, float]]
+    head: Finding | None
+
+
+@dataclass(frozen=True)
+class JudgedVisit:
+    """A visit that may be accepted.
+
+    Parameters
+    ----------
+    decided : DecidedVisit
+    identity : ScanIdentity
+    queries, notes : tuple of Finding
+        To be answered by the site; what was left out, could not be measured, or is only noted.
+    remarks : dict of str to str
+        For the audit trail.
+    others : mapping of str to sequence of Finding
+        By label: findings on the windows of the subject's later visits.
+    measures : mapping of str to mapping of str to float
+        As in `DecidedUpload`.
+    """
+
+    decided: DecidedVisit
+    identity: ScanIdentity
+    queries: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
+    remarks: dict[str, str]
+    others: Mapping[str, Sequence[Finding]]
+    measures: Mapping[str, Mapping[str, float]]
+
+
+def decide_upload(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) -> DecidedUpload:
+    """Run the intake, and decide about its result. The measures of a scan that is refused by its images are stored.
+
+    Parameters
+    ----------
+    desk : UploadDesk
+    upload : Path
+        Folder, zip or tar of DICOM.
+    work : Path
+        New folder in a private folder; removed by the caller.
+    visitor : Visitor
+
+    Returns
+    -------
+    DecidedUpload
+
+    Raises
+    ------
+    UploadRefusedError
+        With the reason.
+    UsageError
+        If the site's statement does not fit the series of the upload.
+    """
+    code = visitor.code
+    release = desk.registry.releases.of(visitor.digest)
+    job = IntakeJob(
+        upload,
+        desk.trial.root,
+        desk.protocol,
+        Purpose.VISIT,
+        code=code,
+        cleared=release.cleared,
+        previous=_compared_with(desk, code, visitor.visit),
+        overruled=release.protocol,
+        stated=visitor.stated,
+    )
+    intake = run_intake(job, work)
+    if visitor.complete:
+        require_all_sequences(intake.checked.compliance)
+    converted = intake.require()
+    checked, measures = converted.checked, measure_record(converted.measures)
+    with _measures_of_refused(desk, visitor, checked.profile, measures):
+        decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
+    identity = _identity(checked, decided, visitor.before_infusion)
+    head = _judge_head(desk, visitor, decided, measures)
+    return DecidedUpload(decided, identity, checked.headers, checked.study_day, measures, head)
+
+
+def _judge_head(
+    desk: UploadDesk, visitor: Visitor, decided: DecidedVisit, measures: Mapping[str, Mapping[str, float]]
+) -> Finding | None:
+    """Whether the FLAIR shows the head of the nearest other visit with a FLAIR; a note if it cannot be compared."""
+    others = _other_visits(desk, visitor.code, visitor.visit)
+    if not others:
+        return None
+    files = {label: desk.trial.rawdata.image(visitor.code, label, Contrast.FLAIR) for label in others}
+    other = next((label for label in others if files[label].is_file()), "")
+    if not other or Contrast.FLAIR not in decided.scans:
+        return not_compared("there is no FLAIR" if other else "the other visits have no FLAIR")
+    if "placement.similarity" not in measures.get(Contrast.FLAIR.value, {}):
+        return not_compared("no brain was found")
+    try:
+        image = load_image(files[other])
+    except ImageError:  # its message contains the blinded code
+        return not_compared(f"the FLAIR of visit {other} cannot be read")
+    match = match_head(decided.scans[Contrast.FLAIR].load()[0], image, other)
+    return judge_head(match, desk.protocol.image_change.min_head_agreement)
+
+
+@contextmanager
+def _measures_of_refused(
+    desk: UploadDesk, visitor: Visitor, profile: ScanProfile | None, measures: Mapping[str, Mapping[str, float]]
+) -> Iterator[None]:
+    """Store the measures of an upload that the block refuses; not in a dry run."""
+    try:
+        yield
+    except UploadRefusedError:
+        if not visitor.dry_run:
+            desk.registry.measures.enter_refused(
+                measures,
+                site=visitor.site,
+                scanner=scanner_facts(profile),
+                upload_digest=visitor.digest,
+                subject=visitor.code,
+                visit=visitor.visit,
+            )
+        raise
+
+
+def compare_upload(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> JudgedVisit:
+    """Compare a visit with the accepted scans.
+
+    Except in a dry run, three facts are stored: an entry of the audit trail if the visit matches another subject; the
+    end of a scanner's gate if its software is another one; the measures of a visit that is refused.
+
+    Parameters
+    ----------
+    desk : UploadDesk
+    visitor : Visitor
+    upload : DecidedUpload
+
+    Returns
+    -------
+    JudgedVisit
+
+    Raises
+    ------
+    UploadRefusedError
+        With the reason.
+    """
+    decided, identity = upload.decided, upload.identity
+    known = desk.registry.relatives(visitor.code, identity)
+    with _measures_of_refused(desk, visitor, decided.profile, upload.measures):
+        found, remarks = _compare(desk, known, visitor, upload)
+    report = decided.compliance.adding(*found)
+    others = later_windows(
+        identity, subject=visitor.code, visit=visitor.visit, known=known, protocol=desk.protocol
+    )
+    return JudgedVisit(
+        decided,
+        identity,
+        report.of(Action.QUERY),
+        report.of(Action.NOTE),
+        remarks,
+        others,
+        upload.measures,
+    )
+
+
+def _identity(checked: CheckedUpload, decided: DecidedVisit, before_infusion: bool | None) -> ScanIdentity:  # noqa: FBT001
+    return ScanIdentity(
+        person=checked.person_keys,
+        studies=checked.study_keys,
+        shifted_day=None if decided.shifted_date is None else decided.shifted_date.toordinal(),
+        before_infusion=before_infusion,
+        images=decided.pixels_keys,
+    )
+
+
+def _compare(
+    desk: UploadDesk, known: Sequence[KnownScan], visitor: Visitor, upload: DecidedUpload
+) -> tuple[tuple[Finding, ...], dict[str, str]]:
+    """Findings of the comparison with accepted and withdrawn scans, and remarks for the audit trail."""
+    identity = upload.identity
+    of = {"subject": visitor.code, "visit": visitor.visit}
+    withdrawn = desk.registry.withdrawn_images(**of, identity=identity)
+    released_at = desk.registry.releases.of(visitor.digest).protocol_at
+    before = [images for images in withdrawn if images.at <= released_at]
+    found = (
+        *check_identity(identity, **of, known=known, protocol=desk.protocol),
+        *check_withdrawn(before, **of),
+        *_judge_scanner(desk, visitor, upload),
+        *_judge_change(desk, visitor, upload),
+        *([] if upload.head is None else [upload.head]),
+    )
+    elsewhere = [f"{images.subject} {images.visit}" for images in withdrawn if images.subject != visitor.code]
+    if any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
+        shared = (scan for scan in known if scan.subject != visitor.code and identity.shares(scan.identity))
+        elsewhere += [f"{scan.subject} {scan.visit}" for scan in shared]
+    if elsewhere and not visitor.dry_run:
+        # the messages are kept beside identified data and contain no code; the audit trail says whose images they are
+        target = f"{visitor.code} {visitor.visit}"
+        desk.registry.audit(AuditAction.UPLOAD_OF_ANOTHER_SUBJECT, target=target, details={"scans": elsewhere})
+    remarks = _remarks(visitor)
+    if visitor.patient_changed and any(finding.rule == "patient" for finding in found):
+        found = tuple(finding for finding in found if finding.rule != "patient")
+        remarks["patient_changed"] = visitor.patient_changed
+    # a decision does not overrule a later withdrawal
+    since = [images for images in withdrawn if images not in before]
+    found = (*upload.headers.decided(ComplianceReport(found)).findings, *check_withdrawn(since, **of))
+    _close_earlier_software(desk, visitor, upload, found)
+    _require_none_refused(found)
+    return found, remarks
+
+
+def _judge_scanner(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> list[Finding]:
+    """Whether the scanner of each series has an accepted dummy run."""
+    profile = upload.decided.profile
+    gates = desk.registry.scanner_gates.all(visitor.site)
+    day = None if upload.day is None else dt.date.fromordinal(upload.day)
+    action = desk.protocol.scanner_gate.without_dummy_run
+    machines: dict[tuple[ScannerFacts, str], list[Contrast]] = {}
+    if (own := scanner_facts(profile)) is not None:
+        machines[own, profile.coil] = []
+    for contrast, one in profile.others.items():
+        # a series that may be from the scanner of the FLAIR is a query of the headers
+        if (facts := scanner_facts(one)) is not None and is_another_scanner(one, profile):
+            machines.setdefault((facts, one.coil), []).append(contrast)
+    findings = []
+    for (facts, coil), contrasts in machines.items():
+        finding = judge_scanner(gates, facts, coil, day=day, action=action)
+        if finding is not None and finding.action is not None:
+            names = ", ".join(contrast.value for contrast in contrasts)
+            message = f"{names}: {finding.message}" if names else finding.message
+            findings.append(replace(finding, contrast=contrasts[0] if contrasts else None, message=message))
+    return findings
+
+
+def _close_earlier_software(
+    desk: UploadDesk, visitor: Visitor, upload: DecidedUpload, found: Sequence[Finding]
+) -> None:
+    """Close the gate of a scanner whose scan has later software, unless the scan is refused for another reason.
+
+    An upload of another patient or an earlier visit's images does not show what is on the scanner of the site.
+    """
+    scanner, rules = scanner_facts(upload.decided.profile), {finding.rule for finding in found}
+    others = {finding.rule for finding in found if finding.action is Action.REFUSE} - {SCANNER_GATE}
+    if scanner is None or SCANNER_GATE not in rules or others or upload.day is None or visitor.dry_run:
+        return
+    desk.registry.scanner_gates.close_earlier(visitor.site, scanner, day=upload.day)
+
+
+def _judge_change(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> list[Finding]:
+    """Changes of image quality since the dummy run of the scanner and the subject's earlier visits on it.
+
+    Scans with another receive coil or from another scanner than the FLAIR are not compared.
+    """
+    profile = upload.decided.profile
+    scanner = scanner_facts(profile)
+    if scanner is None:
+        return []
+    labels = [planned.label for planned in desk.protocol.visits]
+    before = labels[: labels.index(visitor.visit)]
+    scanners = desk.registry.scanner_gates.scanners()
+    stored = desk.registry.measures.of_subject(visitor.code)
+    profiles = desk.registry.scan_profiles(visitor.code)
+    earlier = {
+        visit: stored[visit].values
+        for visit in before
+        if visit in stored
+        and scanners.get(stored[visit].scanner or 0) == (visitor.site, scanner)
+        and _may_be_same_coil(profiles.get(visit, {}).get("coil", ""), profile.coil)
+    }
+    dummy_run = desk.registry.measures.of_dummy_run(visitor.site, scanner, profile.coil)
+    return judge_change(
+        {name: values for name, values in upload.measures.items() if Contrast(name) not in profile.others},
+        earlier=earlier,
+        dummy_run=None if dummy_run is None else dummy_run.values,
+        limits=desk.protocol.image_change,
+        known={(f.rule, f.contrast) for f in upload.decided.compliance.findings if f.action is not None},
+    )
+
+
+def _may_be_same_coil(one: str, other: str) -> bool:
+    return not one or not other or one == other
+
+
+def _remarks(visitor: Visitor) -> dict[str, str]:
+    """What was stated about an upload, for the audit trail."""
+    remarks = {}
+    if visitor.stated:
+        remarks["series"] = statement_text(visitor.stated)
+    if visitor.before_infusion is not None:
+        remarks["before_infusion"] = "yes" if visitor.before_infusion else "no"
+    return remarks
+
+
+def _require_none_refused(found: Sequence[Finding]) -> None:
+    refused = [finding for finding in found if finding.action is Action.REFUSE]
+    if not refused:
+        return
+    rules = {finding.rule for finding in refused}
+    if rules == {SCANNER_GATE}:
+        raise ComplianceError(
+            refused[0].message,
+            hint="ask the site for a dummy run of this scanner, then: mri-pipeline quarantine retry TRIAL ENTRY",
+        )
+    if all(rule == WITHDRAWN or rule.startswith(CHANGE) for rule in rules):
+        way_in = "the reading centre may accept it: mri-pipeline quarantine release"
+    else:
+        way_in = "changed data of one patient: --patient-changed REASON"
+    raise ComplianceError(
+        "; ".join(finding.message for finding in refused),
+        hint=f"check --subject, --visit and the upload; {way_in}",
+    )
+
+
+def _compared_with(desk: UploadDesk, code: str, visit: str) -> PreviousScan | None:
+    label = _nearest_visit(desk, code, visit)
+    return PreviousScan(label, profile_of_record(desk.registry.scan_profiles(code)[label])) if label else None
+
+
+def _nearest_visit(desk: UploadDesk, code: str, visit: str) -> str:
+    """The nearest earlier visit with a scan, or the nearest later visit if there is no earlier one; or empty."""
+    return next(iter(_other_visits(desk, code, visit)), "")
+
+
+def _other_visits(desk: UploadDesk, code: str, visit: str) -> list[str]:
+    """The other visits of a subject with a scan: the earlier ones, nearest first, and then the later ones."""
+    profiles = desk.registry.scan_profiles(code)
+    labels = [planned.label for planned in desk.protocol.visits]
+    here = labels.index(visit)
+    return [label for label in (*reversed(labels[:here]), *labels[here + 1 :]) if profiles.get(label)]
