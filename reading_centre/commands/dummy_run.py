@@ -70,7 +70,7 @@ def dummy_run(
     if decide is not None:
         if upload is not None:
             raise UsageError(
-                "expected no upload with --decide, found one",
+                "expected an upload or --decide, found both",
                 hint="judge it first: mri-pipeline dummy-run TRIAL UPLOAD",
             )
         from reading_centre.use_cases.uploads.dummy_run import decide_dummy_run

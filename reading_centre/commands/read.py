@@ -108,5 +108,5 @@ def _report(summary: dict[str, int | str | list[str]], *, as_json: bool) -> None
 def _ask_new_password(statement: str) -> str:
     password = ask_password(statement)
     if sys.stdin.isatty() and getpass("Again: ") != password:
-        raise UsageError("expected the same password twice, found another", hint="try again")
+        raise UsageError("the two passwords differ", hint="try again")
     return password

@@ -25,7 +25,8 @@ def serve(
 ) -> None:
     """Serve the reading room to browsers until SIGTERM or Ctrl-C."""
     if (tls_cert is None) != (tls_key is None):
-        raise UsageError("expected --tls-cert with --tls-key, found one of them", hint="give both, or none")
+        found = "--tls-cert" if tls_key is None else "--tls-key"
+        raise UsageError(f"expected --tls-cert with --tls-key, found {found} alone", hint="give both, or none")
     from reading_centre.use_cases.serve import Address, serve_trial
 
     # the server stops on these signals and raises them again at its end

@@ -66,9 +66,7 @@ def _release(
     say_paths(released.files, as_json=as_json)
     say_stderr(f"Dates in nv: {released.dates}")
     for place in released.other_intervals:
-        say_stderr(
-            f"Note: {place}: expected as many days since the first scan as in the headers, found another number"
-        )
+        say_stderr(f"Note: {place}: the days since the first scan of the subject differ from those of the headers")
     say_stderr(
         f"Audit trail: {released.audit_entries} entries, last {released.audit_hash} (keep this with the release)"
     )

@@ -104,14 +104,16 @@ def _case(row: SheetRow, folder: Path) -> Case:
 
 def _limit(row: SheetRow, name: str) -> float:
     low, high = _LIMITS[name]
+    value: float | None
     try:
         value = float(row[name].replace(",", "."))
     except ValueError:
-        value = math.nan
-    if not (low <= value <= high and math.isfinite(value)):
+        value = None
+    if value is None or not (low <= value <= high and math.isfinite(value)):
+        found = f"{len(row[name])} characters" if value is None else f"{value:g}"
         raise UsageError(
             f"{row.place(name)}: expected a number from {low:g}{f' to {high:g}' if math.isfinite(high) else ''}, "
-            "found another value",
+            f"found {found}",
             hint=_HINT,
         )
     return value

@@ -203,7 +203,7 @@ def sealed_folder(place: Place) -> Result:
     wide += [f"the folder ({_mode(folder):04o})"] if _mode(folder) & 0o077 else []
     owned = folder.stat().st_uid == os.getuid()
     if wide or not owned:
-        return False, f"accessible to others: {listed(wide)}" if wide else "another owner"
+        return False, f"accessible to others: {listed(wide)}" if wide else f"owned by user {folder.stat().st_uid}"
     return True, "private, " + ("secret agrees with its check value" if tested else "secret of an earlier version")
 
 

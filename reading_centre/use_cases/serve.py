@@ -94,7 +94,7 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
                 server.run(sockets=[listener])
     except LockedError as error:
         raise UsageError(
-            "expected one server for this trial, found another one running", hint="stop it, or use it"
+            f"a server of this trial is running already ({error.holder})", hint="stop it, or use it"
         ) from error
 
 

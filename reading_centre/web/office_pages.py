@@ -62,7 +62,8 @@ def _queries(request: Request, state: str = "open", site: str = "") -> Response:
     states = [*(known.value for known in QueryState), "all"]
     sites = [known.code for known in room.people.protocol.sites]
     if state not in states or site not in ["", *sites]:
-        raise HTTPException(404, "Expected a state and a site of this trial, found others. Go to the queries.")
+        wrong = f"state {state}" if state not in states else f"site {site}"
+        raise HTTPException(404, f"This trial has no {wrong}. Go to the queries.")
     found = list_queries(room.trial.root, state=state, site=site)
     return page(request, "queries", queries=found, states=states, sites=sites, state=state, site=site)
 
@@ -188,7 +189,7 @@ def _audit(request: Request) -> Response:
 def _audit_file(request: Request, kind: str) -> Response:
     """The same entries as a file, oldest first."""
     if kind not in _TYPES:
-        raise HTTPException(404, "Expected audit.csv or audit.json, found another name. Go to the audit trail.")
+        raise HTTPException(404, f"Expected audit.csv or audit.json, found audit.{kind}. Go to the audit trail.")
     try:
         selection = Selection(**_audit_fields(request))
     except UsageError as wrong:

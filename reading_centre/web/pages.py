@@ -107,9 +107,9 @@ def _password_changed(request: Request, old: str, new: str, again: str) -> Respo
     except LockedOutError:
         return _password_form(request, LOCKED_OUT, 429)
     except WrongPasswordError:
-        return _password_form(request, "Expected your present password, found another.", 401)
+        return _password_form(request, "The present password is wrong.", 401)
     if new != again or new == old:
-        error = "Expected the same new password twice, other than the present one, found others."
+        error = "The new passwords differ." if new != again else "The new password is the present one."
         return _password_form(request, error, 422)
     room = room_of(request)
     try:

@@ -160,7 +160,7 @@ FILTERS: Final = {
 """Filters of the templates."""
 
 
-_SETTINGS: Final = "Expected settings of the trial that can be used, found a fault. Tell the reading centre."
+_SETTINGS: Final = "The settings of the trial have a fault. Tell the reading centre."
 
 
 def message_of(error: ReadingCentreError) -> str:

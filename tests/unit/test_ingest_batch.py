@@ -284,7 +284,7 @@ def test_a_wrong_manifest_is_refused_with_line_and_column(tmp_path, text, messag
     [
         ("utf-16", "line 1, column 1: expected text in UTF-8, found UTF-16"),
         ("utf-16-le", "line 1, column 1: expected text in UTF-8, found UTF-16"),
-        ("latin-1", "line 2, character 13: expected text in UTF-8, found another encoding"),
+        ("latin-1", "line 2, character 13: expected text in UTF-8, found byte 0xe9"),
     ],
 )
 def test_another_encoding_is_refused(tmp_path, encoding, message):

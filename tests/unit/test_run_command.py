@@ -166,6 +166,6 @@ def test_numbers_of_a_replaced_scan_are_neither_recorded_nor_in_tables(tmp_path,
             registry.record_analysis("BENCH000", visit, ScanStatus.ANALYSED)
     with pytest.raises(
         UsageError,
-        match="visit wk04: expected numbers of the present scan, found those of a scan that was replaced",
+        match="subject BENCH000, visit wk04: the analysis is of a scan that was replaced",
     ):
         write_trial_tables(trial.root, provisional=True)

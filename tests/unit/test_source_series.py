@@ -80,7 +80,7 @@ def test_series_of_other_scans_than_the_stored_ones_are_not_kept(trial, prepared
     done = ingest(trial, prepared / "sent")
     (note,) = done.notes
     assert done.known
-    assert note.startswith("its DICOM series is not kept: expected the scans that are stored, found others")
+    assert note.startswith("its DICOM series is not kept: the upload gives another FLAIR than the stored scan")
     assert not trial.sourcedata.root.exists()
     assert not list(trial.quarantine.glob("*/*"))
 

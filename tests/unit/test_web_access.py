@@ -268,7 +268,7 @@ def test_wrong_login_and_wrong_password_look_the_same(room, login):
     client = browser(room)
     answer = attempt(client, login)
     assert answer.status_code == 401
-    assert "Expected a login of this trial and its password, found another." in answer.text
+    assert "Login or password is wrong." in answer.text
     assert COOKIE not in client.cookies
     assert "<script>" not in answer.text.replace('<script src="/static/theme.js"></script>', "")
 
@@ -482,7 +482,7 @@ def test_an_account_that_was_changed_meanwhile_stays(trial, room):
 
 def test_no_page_tells_a_fault_of_the_settings():
     text = message_of(SettingsError("trial.toml: readers.0.password: extra inputs", hint="see docs/protocol.md"))
-    assert text == "Expected settings of the trial that can be used, found a fault. Tell the reading centre."
+    assert text == "The settings of the trial have a fault. Tell the reading centre."
 
 
 # --- other sites ------------------------------------------------------------------------------------------------
@@ -582,5 +582,5 @@ def test_a_fault_names_nothing(room, monkeypatch):
     monkeypatch.setattr(type(room), "view", fault)
     client = TestClient(create_app(room), SITE, cookies=desk.client.cookies)
     answer = client.get(f"{desk.url}/case")
-    assert (answer.status_code, answer.json()["detail"][:33]) == (500, "Expected a request that can be an")
+    assert (answer.status_code, answer.json()["detail"][:23]) == (500, "The server has a fault.")
     assert answer.headers["cache-control"] == "no-store"

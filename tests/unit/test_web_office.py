@@ -241,9 +241,9 @@ def test_a_data_manager_decides_on_a_dummy_run(room, manager):
     [
         ({"reason": " "}, "Expected a reason of up to 500 characters"),
         ({"reason": "x" * 501}, "Expected a reason of up to 500 characters"),
-        ({"decision": "maybe"}, "and a decision, found another"),
-        ({"coil": "Body"}, "Expected a receive coil of this scanner"),
-        ({"dummy_run": "an earlier one"}, "Expected a decision on the present dummy run"),
+        ({"decision": "maybe"}, "Expected one of accept, refuse as decision, found maybe."),
+        ({"coil": "Body"}, "This scanner has no dummy run with this receive coil."),
+        ({"dummy_run": "an earlier one"}, "There is a newer dummy run."),
     ],
 )
 def test_a_decision_of_another_form_is_none(room, manager, wrong, message):
@@ -274,7 +274,7 @@ def test_a_later_dummy_run_that_waits_is_the_one_that_is_decided(room, manager):
     assert "waits for a decision" in manager.get("/office/scanners").text
     assert "Later dummy run" in manager.get(url).text
     answer = manager.post(f"{url}/decide", data=form)
-    assert (answer.status_code, "Expected a decision on the present dummy run" in answer.text) == (422, True)
+    assert (answer.status_code, "There is a newer dummy run." in answer.text) == (422, True)
     assert manager.post(f"{url}/decide", data=form | {"dummy_run": "later"}).status_code == 303
     (decided,) = room.registry.scanner_gates.all()
     assert (decided.state, decided.dummy_run_digest, decided.waiting_digest) == ("accepted", "later", "")

@@ -212,7 +212,7 @@ def test_a_signature_needs_login_and_password_first_and_the_password_later(room,
         answer = sign(desk, **change)
         assert (answer.status_code, answer.json()["detail"]) == (
             401,
-            "Expected your login and your password, found another. Nothing was signed; try again.",
+            "Login or password is wrong. Nothing was signed; try again.",
         )
     assert desk.case["state"] == "open"
     assert sign(desk).status_code == 200
@@ -355,7 +355,7 @@ def test_nothing_is_entered_if_the_log_has_another_operation(trial, room, desk):
     add_in_another_process(room, desk)
     answer = sign(desk)
     assert (answer.status_code, answer.json()["detail"]) == (
-        409, "Expected no operation during the signature, found one. Look at the summary and sign again.",
+        409, "The log of this reading was changed during the signature. Look at the summary and sign again.",
     )  # fmt: skip
     assert visits_of(trial)["wk04"].reads == ()
 
@@ -397,11 +397,11 @@ def test_the_same_operation_again_gives_the_same_answer(desk):
         ({"op": "voxels", "kind": "T2", "runs": [[5000, 1, 7, 8]]}, "Expected the present labels as old"),
         ({"op": "voxels", "kind": "T2", "runs": [[9000, 2, 0, 9], [9001, 1, 0, 9]]}, "Expected every voxel once"),
         ({"op": "voxels", "kind": "T2", "runs": [[0, 1, 0, 9]]}, "Expected voxels of the images"),
-        ({"op": "voxels", "kind": "T2", "runs": [[5000, 1, 0, 65536]]}, "Expected a known operation"),
-        ({"op": "voxels", "kind": "T2", "runs": [[5000, 1, 0, 1.5]]}, "Expected a known operation"),
-        ({"op": "voxels", "kind": "T2", "runs": []}, "Expected a known operation"),
-        ({"op": "voxels", "kind": "SWI", "runs": [[5000, 1, 0, 1]]}, "Expected a known operation"),
-        ({"op": "delete everything"}, "Expected a known operation"),
+        ({"op": "voxels", "kind": "T2", "runs": [[5000, 1, 0, 65536]]}, "The operation has a fault at voxels runs 0"),
+        ({"op": "voxels", "kind": "T2", "runs": [[5000, 1, 0, 1.5]]}, "The operation has a fault at voxels runs 0"),
+        ({"op": "voxels", "kind": "T2", "runs": []}, "The operation has a fault at voxels runs"),
+        ({"op": "voxels", "kind": "SWI", "runs": [[5000, 1, 0, 1]]}, "The operation has a fault at voxels kind"),
+        ({"op": "delete everything"}, "The operation has a fault at its type"),
         ({"op": "decide", "kind": "T2", "lesion": 99, "decision": "accept", "old": {}}, "Expected a T2 lesion of"),
         ({"op": "decide", "kind": "T2", "lesion": 1, "decision": "accept", "reason": "vessel", "old": {}}, "Expected"),
         ({"op": "decide", "kind": "T2", "lesion": 1, "decision": "accept", "old": {"decision": "reject"}}, "Expected"),
@@ -480,7 +480,7 @@ def test_a_second_tab_is_read_only_until_it_takes_over(room, desk):
     assert other.lease() == {"held": False, "by_other": True}
     refused = other.decide(lesion, "accept", 1)
     assert (refused.status_code, refused.json()["detail"]) == (
-        423, "Expected the tab that edits this case, found another one. Take over the case here.",
+        423, "Another browser tab edits this case. Take over the case here.",
     )  # fmt: skip
     assert other.lease(take_over=True) == {"held": True, "by_other": False}
     assert desk.decide(lesion, "accept", 1).status_code == 423
@@ -551,8 +551,8 @@ def test_a_reading_that_was_set_to_signed_behind_the_trail_is_a_deviation(trial,
         connection.exec_driver_sql("UPDATE assignments SET state = 'signed' WHERE visit = 'wk04'")
     (deviation,) = verify_trial(trial.root).deviations
     assert deviation == (
-        f"subject {SUBJECT}, visit wk04, reader R1, reading in the browser: expected no signature as in the audit "
-        "trail, found one in the registry"
+        f"subject {SUBJECT}, visit wk04, reader R1, reading in the browser: the registry has a "
+        "signature that is not in the audit trail"
     )
 
 
@@ -670,7 +670,7 @@ def test_a_case_is_not_opened_during_an_analysis_of_its_subject(trial, room, mon
     desk = desk_of(room, "wk04")
     refused = (
         503,
-        "Expected no analysis of this case while it is opened, found one. Open it again in some minutes.",
+        "An analysis of this case is in progress. Open it again in some minutes.",
     )
     with only_writer(trial, SUBJECT):
         answer = desk.client.get(f"{desk.url}/case")

@@ -176,7 +176,7 @@ def test_a_csv_may_come_from_a_spreadsheet(folders, head):
 def test_one_file_is_not_compared_with_itself(folders, capsys):
     folder = str(folders / "reference")
     assert cli.invoke(["evaluate", "--predicted", folder, "--reference", folder, "--out", f"{folders}/out"]) == 2
-    assert capsys.readouterr().err.startswith("error: case a: expected two masks, found one file")
+    assert capsys.readouterr().err.startswith("error: case a: predicted and reference mask are the same file")
 
 
 def test_other_labels_than_one_and_a_dollar_in_a_name_and_means_over_some_cases(folders):

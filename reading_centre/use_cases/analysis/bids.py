@@ -42,7 +42,7 @@ def _dataset(bids_dir: Path) -> RawDataset:
     try:
         json.loads(description.read_bytes())
     except ValueError as error:
-        raise UsageError("dataset_description.json: expected JSON, found other text") from error
+        raise UsageError("dataset_description.json: not valid JSON") from error
     return RawDataset(bids_dir)
 
 

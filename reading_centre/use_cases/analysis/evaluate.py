@@ -56,7 +56,9 @@ def score_pair(pair: Pair) -> EvaluatedCase:
             f"case {pair.case}: {error.message}", hint=_HINTS.get(type(error), error.hint)
         ) from error
     if pair.predicted.samefile(pair.reference):
-        raise UsageError(f"case {pair.case}: expected two masks, found one file", hint="name another reference")
+        raise UsageError(
+            f"case {pair.case}: predicted and reference mask are the same file", hint="name another reference"
+        )
     relabelled = any(int(mask.data.max()) > 1 for mask in (predicted, reference))
     return EvaluatedCase(pair.case, scores, pair.tuned_on, relabelled)
 

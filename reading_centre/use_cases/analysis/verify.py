@@ -144,9 +144,10 @@ def _compared(derivatives: DerivativeDataset, subject: str, raw: Path | None) ->
             found.absent.append(f"sub-{subject} {name}")
             continue
         found.inputs += 1
-        if file_digest(path) != scan.sha256:
+        if (digest := file_digest(path)) != scan.sha256:
             found.deviations.append(
-                f"sub-{subject} {name}: expected the scan that was analysed, found another one"
+                f"sub-{subject} {name}: expected the scan that was analysed (SHA-256 {scan.sha256[:12]}), found "
+                f"SHA-256 {digest[:12]}"
             )
     present = provenance.software()
     found.other_software |= {
@@ -178,6 +179,9 @@ def _differing(where: str, stated: Mapping[str, str], found: Mapping[str, str]) 
         if name not in found:
             yield f"{where}/{name}: expected a result of the analysis, found none"
         elif name not in stated:
-            yield f"{where}/{name}: expected no such file, found one"
+            yield f"{where}/{name}: the analysis did not write this file"
         elif stated[name] != found[name]:
-            yield f"{where}/{name}: expected the result of the analysis, found another file"
+            yield (
+                f"{where}/{name}: expected the result of the analysis (SHA-256 {stated[name][:12]}), found SHA-256 "
+                f"{found[name][:12]}"
+            )

@@ -215,7 +215,7 @@ def import_adjudication(
         first, second = proposal.opinions
         if not {first.digest, second.digest} <= now:
             raise UsageError(
-                f"item {proposal.reading_code}: expected the present reads, found those of an earlier export",
+                f"item {proposal.reading_code}: a read was changed or withdrawn since this export",
                 hint="export the worklist of the adjudicator again",
             )
         return dispute_from_files(trial, proposal.subject, proposal.visit, (first, second))

@@ -77,8 +77,8 @@ def known_reads(registry: Registry, reader: str, status: ReadStatus, *, wanted: 
         own = None if state is None else state.by(reader)
         if proposal.purpose is Purpose.REREAD:
             digest = again.get((subject, visit), "")
-            found = "one of another reader" if own is None else "one that was re-read"
-            refusal = None if own is not None and not digest else ("a visit of this reader", found, _REREAD_HINT)
+            found = "no read of this reader" if own is None else "a finished re-read"
+            refusal = None if own is not None and not digest else ("a visit to re-read", found, _REREAD_HINT)
             return KnownRead(int(bool(digest)), digest, refusal)
         if state is None:
             return KnownRead()
@@ -159,8 +159,8 @@ def stored_read(trial: Trial, subject: str, visit: str, known: ReadState) -> Con
     read = load_read(trial.reads, subject, visit, known.reader, known.version)
     if read is None or read.record.digest != known.digest:
         raise UsageError(
-            f"subject {subject}, visit {visit}: expected the read that the registry knows, found "
-            + ("none" if read is None else "another"),
+            f"subject {subject}, visit {visit}: expected the read of the registry (digest {known.digest[:12]}), found "
+            + ("none" if read is None else f"digest {read.record.digest[:12]}"),
             hint="restore reads/ from its backup and report the deviation",
         )
     return read

@@ -247,7 +247,7 @@ def _account(protocol: Protocol, registry: Registry, reader: str, proof: Proof |
 def _require_present(registry: Registry, reader: Reader) -> None:
     if is_replaced(registry, reader):  # an earlier trial.toml came back
         raise UsageError(
-            f"expected the present password of reader {reader.code}, found one that was replaced",
+            f"trial.toml has a password of reader {reader.code} that was replaced since",
             hint="nothing was signed; ask the reading centre for a one-time password",
         )
 

@@ -305,9 +305,7 @@ class Opener:
 
 
 def _in_progress() -> UnavailableError:
-    return UnavailableError(
-        "expected no analysis of this case while it is opened, found one", hint="open it again in some minutes"
-    )
+    return UnavailableError("an analysis of this case is in progress", hint="open it again in some minutes")
 
 
 def _stored_canvas(assignment: Assignment) -> Canvas:

@@ -425,14 +425,14 @@ class ReadingRoom:
             if number <= len(case.edits):
                 if case.edits[number - 1].body == operation.body:
                     return case.answer(number)
-                raise _other_number(case)
+                raise _other_number(case, number)
             if assignment.state is not AssignmentState.OPEN:
                 raise ConflictError("expected an open read, found a signed one", hint="it is read-only")
             if assignment.lease_holder != client:
                 raise not_held()
             if number > len(case.edits) + 1:
                 self.forget(assignment.code)
-                raise _other_number(self.case(assignment))
+                raise _other_number(self.case(assignment), number)
             try:
                 carry_out = case.marks.checked(operation)
             except UsageError as error:
@@ -444,7 +444,7 @@ class ReadingRoom:
                 raise not_held() from error
             if not stored:  # another process has written to the log, or the read was signed
                 self.forget(assignment.code)
-                raise _other_number(self.case(assignment))
+                raise _other_number(self.case(assignment), number)
             return case.done(edit, carry_out())
 
     def summary(self, case: Case) -> Json:
@@ -482,10 +482,10 @@ def _panes(case: Case) -> list[Json]:
 _COMPARED = frozenset({"flair", "t1_gd"})
 
 
-def _other_number(case: Case) -> ConflictError:
-    number = len(case.edits) + 1
-    more: dict[str, Any] = {"next_number": number}
-    return ConflictError(f"expected operation {number}, found another", hint="reload the page", more=more)
+def _other_number(case: Case, number: int) -> ConflictError:
+    expected = len(case.edits) + 1
+    more: dict[str, Any] = {"next_number": expected}
+    return ConflictError(f"expected operation {expected}, found {number}", hint="reload the page", more=more)
 
 
 def not_held() -> NotHeldError:
@@ -495,4 +495,4 @@ def not_held() -> NotHeldError:
     -------
     NotHeldError
     """
-    return NotHeldError("expected the tab that edits this case, found another one", hint="take over the case here")
+    return NotHeldError("another browser tab edits this case", hint="take over the case here")

@@ -147,7 +147,7 @@ def _only_writer(room: ReadingRoom, subject: str) -> Iterator[None]:
             held.enter_context(only_writer(room.trial, subject, wait_s=WAIT_S))
         except UsageError as error:
             raise UnavailableError(
-                "expected no upload or import during the signature, found one", hint="sign again in a minute"
+                "an upload, import or analysis of this case is in progress", hint="sign again in a minute"
             ) from error
         yield
 
@@ -173,7 +173,7 @@ def _seen(room: ReadingRoom, case: Case) -> str:
     except (ReadingCentreError, OSError) as error:
         _LOG.error("assignment %s: %s", case.assignment.code, error)
         raise UnavailableError(
-            "expected the images of this case, found a fault", hint="tell the reading centre the code of the case"
+            "the images of this case cannot be used", hint="tell the reading centre the code of the case"
         ) from error
     previous = proposal.shown.previous.digest if proposal.shown else ""
     content = [case.head, case.assignment.digest, previous, inputs]
@@ -185,7 +185,7 @@ def _require_whole_log(room: ReadingRoom, case: Case) -> None:
     if (stored[-1].hash if stored else "") != case.head:
         room.forget(case.assignment.code)
         raise ConflictError(
-            "expected no operation during the signature, found one", hint="look at the summary and sign again"
+            "the log of this reading was changed during the signature", hint="look at the summary and sign again"
         )
 
 
@@ -218,7 +218,7 @@ def _stored(room: ReadingRoom, case: Case) -> ReadRecord:
             room.forget(case.assignment.code)
             registry.assignments.withdraw(case.assignment.code, "the visit accepts no other read")
             raise ConflictError(
-                "expected a case that awaits your read, found one that is complete or locked",
+                "the reads of this case are complete or locked: it accepts no other",
                 hint="go to the worklist",
             ) from error
     if item.notes and records:

@@ -37,9 +37,11 @@ def fill_runs(case: Case, kind: LesionKind, voxel: Shape, pane: str) -> Runs:
     """
     with case.lock:
         if kind not in case.marks.labels or not case.images.has(pane):
-            raise RefusedError("expected a type of lesion and a pane of this case, found others", hint=_RELOAD)
+            raise RefusedError(f"this case has no pane {pane} for lesions of type {kind}", hint=_RELOAD)
         if any(i < 0 or i >= n for i, n in zip(voxel, case.canvas.shape, strict=True)):
-            raise RefusedError("expected a voxel on the canvas, found one outside", hint="click in the image")
+            raise RefusedError(
+                f"expected a voxel within {case.canvas.shape}, found {tuple(voxel)}", hint="click in the image"
+            )
         values = case.images.volume(pane).values(case.canvas.shape)
         level = ZERO_DIFFERENCE if pane.endswith("subtraction") else BRAIN_LEVEL
         filled = fill_from(voxel, values, level, case.canvas_grid, dark=kind is LesionKind.BLACK_HOLE)

@@ -122,16 +122,16 @@ def export_dicom(
 
 def _require_place(trial: Trial, place: Path) -> None:
     """Refuse a folder that holds something else, or belongs to the trial."""
-    if trial.root.is_relative_to(place) or (
-        place.is_relative_to(trial.root) and not place.is_relative_to(trial.root / FOLDER)
-    ):
+    around = trial.root.is_relative_to(place)
+    if around or (place.is_relative_to(trial.root) and not place.is_relative_to(trial.root / FOLDER)):
+        found = "one that contains the trial" if around else f"its folder {place.relative_to(trial.root)}/"
         raise UsageError(
-            f"expected a folder outside of the trial, or its folder {FOLDER}/, found another one of the trial",
+            f"expected a folder outside of the trial, or its folder {FOLDER}/, found {found}",
             hint="leave out --to, or name a folder elsewhere",
         )
     if place.exists() and not (place / RECORD).is_file() and (not place.is_dir() or any(place.iterdir())):
         raise UsageError(
-            "expected a new folder or that of an earlier export, found another one",
+            f"expected a new folder or that of an earlier export, found one without {RECORD}",
             hint="name a folder that does not exist",
         )
 
@@ -154,7 +154,7 @@ def _whole(place: Path) -> Iterator[Path]:
                 lock.unlink(missing_ok=True)
     except LockedError as error:
         raise UsageError(
-            f"expected one export to a folder at a time, found another one in progress ({error.holder})",
+            f"an export to this folder is in progress ({error.holder})",
             hint="wait for its end, then repeat the command",
         ) from error
 

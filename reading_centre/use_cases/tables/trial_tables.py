@@ -349,12 +349,14 @@ def _require_no_earlier_results(trial: Trial, state: SubjectState) -> None:
     received = {visit.visit for visit in state.visits if visit.scan is ScanState.RECEIVED}
     results = trial.derivatives.result(state.code)
     if received and results.is_file() and received & {counts.visit for counts in load_result(results).visits}:
-        raise _other_visits(state)
+        raise _other_visits(state, load_result(results))
 
 
-def _other_visits(state: SubjectState) -> UsageError:
+def _other_visits(state: SubjectState, automatic: SubjectResult) -> UsageError:
+    expected, found = _analysed(state), [counts.visit for counts in automatic.visits]
     return UsageError(
-        f"subject {state.code}: expected numbers of the visits whose scans count, found those of other visits",
+        f"subject {state.code}: expected an analysis of {', '.join(expected) or 'no visit'}, found one of "
+        f"{', '.join(found) or 'no visit'}",
         hint="a scan was withdrawn or replaced since: run the analysis again",
     )
 
@@ -363,8 +365,8 @@ def _require_present(automatic: SubjectResult, state: SubjectState, rules: Lesio
     """Refuse automatic results of other lesion rules, software, visits or scans than the present ones."""
     if automatic.rules_digest != settings_digest(rules):
         raise UsageError(
-            f"subject {state.code}: expected an analysis by the present lesion rules and software, found "
-            "one by other rules or another version",
+            f"subject {state.code}: expected an analysis with rules digest {settings_digest(rules)[:12]} (lesion rules "
+            f"and software of now), found {automatic.rules_digest[:12]}",
             hint="run the analysis again: mri-pipeline run TRIAL, then export and read what changed",
         )
     require_present_scans(automatic, state)
@@ -388,12 +390,11 @@ def require_present_scans(automatic: SubjectResult, state: SubjectState) -> None
     replaced = [visit for visit in analysed if automatic.scan_keys.get(visit) != keys[visit]]
     if replaced:
         raise UsageError(
-            f"subject {state.code}, visit {', '.join(replaced)}: expected numbers of the present scan, found those of "
-            "a scan that was replaced",
+            f"subject {state.code}, visit {', '.join(replaced)}: the analysis is of a scan that was replaced",
             hint="run the analysis again: mri-pipeline run TRIAL",
         )
     if {counts.visit for counts in automatic.visits} != set(analysed):
-        raise _other_visits(state)
+        raise _other_visits(state, automatic)
 
 
 def _files_beside(
@@ -440,7 +441,8 @@ def _images_beside(
     flair = nifti.load_image(files[FLAIR_FILE])
     if not confirmed.t2_lesions.grid.same_as(flair.grid):
         raise GridMismatchError(
-            f"subject {subject}, visit {visit}: expected the read on the grid of the analysis, found another",
+            f"subject {subject}, visit {visit}: expected the read on the grid of the analysis "
+            f"({flair.grid.shape} voxels), found another grid ({confirmed.t2_lesions.grid.shape} voxels)",
             hint="the read was made in another space: restore reads/ from its backup and run the analysis again",
         )
     dark = files.get(T1_HYPOINTENSITY_FILE)

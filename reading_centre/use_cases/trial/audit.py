@@ -50,7 +50,7 @@ class Selection:
         for time in (self.since, self.until):
             if time and not _TIME.fullmatch(time):
                 raise UsageError(
-                    "expected a time such as 2026-03-01 or 2026-03-01T12:00, found another text",
+                    f"expected a time such as 2026-03-01 or 2026-03-01T12:00, found {time!r}",
                     hint="write the time in UTC, from the year on",
                 )
 
@@ -172,7 +172,7 @@ def anchor_audit(folder: Path, out: Path) -> tuple[int, str]:
     _require_new(out)
     if out.resolve().is_relative_to(trial.root.resolve()):
         raise UsageError(
-            "expected a file outside of the trial's folder, found one inside",
+            f"expected a file outside of the trial, found {out.resolve().relative_to(trial.root.resolve())} in it",
             hint="keep the anchor where those who can write to the trial cannot",
         )
     protocol = load_protocol(trial.protocol_file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.reading.lock import kept_inputs
 from mri_pipeline.reading.store import read_in
 from mri_pipeline.registry import Registry, Use
-from mri_pipeline.registry.assignment_records import AssignmentState
+from mri_pipeline.registry.assignment_records import AssignmentState, Edit
 from mri_pipeline.registry.audit import AuditAction, AuditEntry, backward_times
 from mri_pipeline.tables.release import require_as_written
 
@@ -94,7 +94,7 @@ def deviations_from_trail(trial: Trial, registry: Registry) -> Iterator[str]:
     """
     yield from registry.differences_from_audit()
     for name in registry.unrecorded_settings():
-        yield f"trial.toml: expected {name} as in the audit trail, found another value"
+        yield f"trial.toml: {name} was changed without an entry in the audit trail"
     yield from _reads(trial, registry)
     yield from _readings(registry)
     yield from _qualifications(trial, registry)
@@ -121,7 +121,8 @@ def _against_anchor(entries: list[AuditEntry], anchor: Path) -> Iterator[str]:
             hint="give the file that 'mri-pipeline audit anchor TRIAL FILE' wrote",
         ) from error
     if len(entries) < count or (count and entries[count - 1].hash != last):
-        yield f"audit trail: expected entry {count} of the anchor, found another trail"
+        found = f"hash {entries[count - 1].hash[:12]}" if len(entries) >= count else f"{len(entries)} entries"
+        yield f"audit trail: expected entry {count} with hash {last[:12]} of the anchor, found {found}"
 
 
 def _reads(trial: Trial, registry: Registry) -> Iterator[str]:
@@ -136,8 +137,9 @@ def _reads(trial: Trial, registry: Registry) -> Iterator[str]:
             yield f"{name}: {error.message}"
             continue
         if read is None or read.record.digest != entry.details["digest"]:
-            found = "none" if read is None else "another one"
-            yield f"{name}: expected the record of the audit trail, found {found}"
+            expected = str(entry.details["digest"])[:12]
+            found = "none" if read is None else read.record.digest[:12]
+            yield f"{name}: expected the record of the audit trail with digest {expected}, found {found}"
     for (subject, visit), inputs in sorted(registry.locked_inputs().items()):
         for name, digest in inputs["files"].items():
             yield from _refusal(partial(kept_inputs, trial.reads, subject, visit, {name: digest}))
@@ -150,7 +152,7 @@ def _readings(registry: Registry) -> Iterator[str]:
     for one in registry.assignments.signed():
         if one.code not in told_codes:
             name = _reading_name(one.subject, one.visit, one.reader)
-            yield f"{name}: expected no signature as in the audit trail, found one in the registry"
+            yield f"{name}: the registry has a signature that is not in the audit trail"
     for entry in signed:
         subject, _, visit = entry.target.partition(" ")
         name = _reading_name(subject, visit, entry.reader)
@@ -159,15 +161,25 @@ def _readings(registry: Registry) -> Iterator[str]:
         if found is None or found.state is not AssignmentState.SIGNED:
             yield f"{name}: expected a signed one as in the audit trail, found {found.state if found else 'none'}"
             continue
-        if any(found.signature.get(part) != told[part] for part in ("name", "utc", "meaning", "version")):
-            yield f"{name}: expected the signature of the audit trail, found another one"
+        differing = [part for part in _SIGNATURE if found.signature.get(part) != told[part]]
+        if differing:
+            yield f"{name}: the signature in the registry has another {', '.join(differing)} than in the audit trail"
         try:
             log = registry.assignments.edits(code)
         except UsageError as error:
             yield f"{name}: {error.message}"
             continue
         if (len(log), log[-1].hash if log else "") != (told["edits"], told["head"]):
-            yield f"{name}: expected the log that was signed, found another one"
+            signed_log = f"{told['edits']} operations, hash {told['head'][:12]}"
+            yield f"{name}: expected the log that was signed ({signed_log}), found {_log_text(log)}"
+
+
+_SIGNATURE = ("name", "utc", "meaning", "version")
+"""Parts of a signature that the audit trail has, too."""
+
+
+def _log_text(log: Sequence[Edit]) -> str:
+    return f"{len(log)} operations, hash {log[-1].hash[:12]}" if log else "no operation"
 
 
 def _reading_name(subject: str, visit: str, reader: str) -> str:

@@ -145,13 +145,15 @@ def _require_apart(trial: Trial, to: Path, sealed_to: Path) -> None:
     for path in (to, sealed_to):
         if path.is_relative_to(trial.root) or trial.root.is_relative_to(path):
             raise UsageError(
-                "expected a folder outside of the trial for its backup, found one inside",
+                "expected a folder outside of the trial for its backup, found one that "
+                f"{'lies in' if path.is_relative_to(trial.root) else 'contains'} the trial",
                 hint="use another disk than that of the trial",
             )
         require_new(path)
     if to.is_relative_to(sealed_to) or sealed_to.is_relative_to(to):
         raise UsageError(
-            "expected the copy of the sealed folder apart from the backup, found one inside the other",
+            "expected the copy of the sealed folder apart from the backup, found the "
+            f"{'backup in the copy' if to.is_relative_to(sealed_to) else 'copy in the backup'}",
             hint="keep it where those who may read the backup cannot: it contains the key",
         )
 

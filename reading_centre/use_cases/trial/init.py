@@ -13,6 +13,30 @@ from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import AuditAction
 
 
+def require_empty(folder: Path, *, what: str, hint: str) -> None:
+    """Refuse a folder with content.
+
+    Parameters
+    ----------
+    folder : Path
+    what : str
+        Purpose of the folder, for the message.
+    hint : str
+        What to do instead.
+
+    Raises
+    ------
+    UsageError
+        If it is a file, or a folder that is not empty.
+    """
+    if not folder.exists():
+        return
+    content = len(list(folder.iterdir())) if folder.is_dir() else None
+    if content != 0:
+        found = "a file" if content is None else f"one with {content} file{'s' * (content != 1)} or folders"
+        raise UsageError(f"expected a new or empty folder for {what}, found {found}", hint=hint)
+
+
 def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
     """Create a trial folder with its protocol, secrets and registry.
 
@@ -35,10 +59,7 @@ def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
         If there is no such protocol.
     """
     text = protocol_text(protocol)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            "expected a new or empty folder for the trial, found one with files", hint="choose another folder"
-        )
+    require_empty(folder, what="the trial", hint="choose another folder")
     trial = Trial(folder)
     for path in trial.folders():
         path.mkdir(parents=True, exist_ok=True)

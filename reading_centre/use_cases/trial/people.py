@@ -166,7 +166,7 @@ def _with_password(text: str, line: re.Pattern[str], person: str, new: str) -> s
         changed = f'{text[: found.start()]}password_hash{found[1]}"{new}"{text[found.end() :]}'
         if _listed(parse_protocol(changed), person).password_hash == new:
             return changed
-    raise UsageError("expected the present account in trial.toml, found another one", hint="sign in again")
+    raise UsageError(f"the account of {person} in trial.toml was changed meanwhile", hint="sign in again")
 
 
 def account_line(
@@ -210,9 +210,13 @@ def account_line(
             "expected --one-time or --key-file, found both", hint="a key file is not changed at a login"
         )
     if not isinstance(listed, Reader):
-        raise UsageError("expected a reader with --key-file, found another role", hint="leave --key-file out")
+        raise UsageError(
+            f"expected a reader with --key-file, found the role {listed.role}", hint="leave --key-file out"
+        )
     if key_file.exists():
-        raise UsageError("expected a new key file, found one of that name", hint="name another file")
+        raise UsageError(
+            f"expected a new key file, found the existing file {key_file.name}", hint="name another file"
+        )
     content = new_key()
     write_atomic(key_file, content, mode=0o600)
     return f'key_sha256 = "{key_digest(content)}"'
@@ -225,6 +229,6 @@ def _listed(protocol: Protocol, person: str) -> Account:
             return listed
     known = ", ".join(listed.code for listed in everybody)
     raise SettingsError(
-        f"expected a person of trial.toml ({known or 'none named yet'}), found another code",
+        f"expected a person of trial.toml ({known or 'none named yet'}), found {person!r}",
         hint='add [[readers]] with code = "R1", or [[accounts]] with code and role, to trial.toml first',
     )

@@ -120,12 +120,16 @@ def _require_as_in_trail(trial: Trial, head: tuple[int, str], manifest: str) -> 
     """Compare the copied trial with its trail, and enter the restoration."""
     Sealed.open(trial).release()
     with Registry.of_copy(trial.registry_file, load_protocol(trial.protocol_file)) as registry:
-        same = registry.verify_audit() == head
+        entries, last = registry.verify_audit()
         registry.migrate()
-        found = list(deviations_from_trail(trial, registry)) if same else ["another audit trail"]
+        found = (
+            f"an audit trail of {entries} entries with last hash {last[:12]} (backup: {head[0]}, {head[1][:12]})"
+            if (entries, last) != head
+            else next(deviations_from_trail(trial, registry), "")
+        )
         if found:
             raise UsageError(
-                f"expected a trial as in its audit trail, found a deviation: {found[0]}", hint="use another backup"
+                f"expected a trial as in its audit trail, found a deviation: {found}", hint="use another backup"
             )
         details = {"manifest": manifest, "entries": head[0], "last": head[1]}
         registry.audit(AuditAction.TRIAL_RESTORED, details=details)

@@ -135,7 +135,7 @@ def _waiting(lock: Path, what: str, wait_s: float) -> Iterator[None]:
             yield
     except LockedError as error:
         raise UsageError(
-            f"{what}: expected one upload or analysis at a time, found another one in progress ({error.holder})",
+            f"{what}: an upload or analysis is in progress ({error.holder})",
             hint="wait for its end, then repeat the command",
         ) from error
 

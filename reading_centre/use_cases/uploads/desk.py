@@ -70,7 +70,8 @@ class UploadDesk:
         _, digest = measure_upload(self.upload)
         if expected not in ("", digest):
             raise UsageError(
-                "expected the upload in quarantine as it was received, found another one or a part of it",
+                f"expected the upload in quarantine as it was received (SHA-256 {expected[:12]}), found other "
+                f"content (SHA-256 {digest[:12]})",
                 hint="ask the site to send it again",
             )
         return digest

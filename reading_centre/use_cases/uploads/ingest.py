@@ -193,7 +193,7 @@ def _require_listed(protocol: Protocol, site: str, number: str) -> None:
     listed = protocol.site(site).subjects
     if listed and number.upper() not in {known.upper() for known in listed}:
         raise ComplianceError(
-            f"site {site}: expected a number of its list of subjects, found another one",
+            f"site {site}: this number is not in the list of the site's {len(listed)} subjects",
             hint="check --subject, or add the number to the site's subjects in trial.toml",
         )
 
@@ -251,13 +251,17 @@ def _with_series(desk: UploadDesk, upload: Path, visitor: Visitor, known: Receiv
 
 def _require_stored(decided: DecidedVisit, stored: Mapping[Contrast, Path]) -> None:
     """Refuse other scans than those that are stored."""
-    if decided.scans.keys() != stored.keys() or not all(
-        np.array_equal(load_image(path).data, decided.scans[contrast].load()[0].data)
-        for contrast, path in stored.items()
-    ):
+    differing = [
+        contrast.value
+        for contrast in sorted({*decided.scans, *stored})
+        if contrast not in stored
+        or contrast not in decided.scans
+        or not np.array_equal(load_image(stored[contrast]).data, decided.scans[contrast].load()[0].data)
+    ]
+    if differing:
         raise UsageError(
-            "expected the scans that are stored, found others (by the present rules, or without the --series of the "
-            "first ingest)"
+            f"the upload gives another {', '.join(differing)} than the stored scan (by the present rules, or without "
+            "the --series of the first ingest)"
         )
 
 

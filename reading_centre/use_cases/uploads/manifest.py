@@ -109,7 +109,8 @@ def _text(path: Path) -> str:
         before = content[: error.start]
         line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
         raise _fault(
-            [f"line {line}, character {column}: expected text in UTF-8, found another encoding"], hint=_EXCEL
+            [f"line {line}, character {column}: expected text in UTF-8, found byte 0x{content[error.start]:02x}"],
+            hint=_EXCEL,
         ) from None
 
 
@@ -125,7 +126,8 @@ def _column_names(line: int, cells: Sequence[str]) -> list[str]:
                 )
     faults = [f"line {line}, column {name}: expected it, found none" for name in COLUMNS if name not in names]
     faults += [
-        f"line {line}, column {number}: expected one of {', '.join(COLUMNS)}, each once, found another name"
+        f"line {line}, column {number}: expected one of {', '.join(COLUMNS)}, each once, found "
+        + ("an empty name" if not name else "it again" if name in names[: number - 1] else _kind_of(name))
         for number, name in enumerate(names, start=1)
         if name not in COLUMNS or name in names[: number - 1]
     ]
@@ -134,19 +136,29 @@ def _column_names(line: int, cells: Sequence[str]) -> list[str]:
     return names
 
 
+def _kind_of(text: str) -> str:
+    """Kind of a cell. Its content is not repeated: a shifted column may hold the name of a patient."""
+    if not text:
+        return "an empty cell"
+    kind = "digits" if text.isdecimal() else "letters" if text.isalpha() else "characters"
+    return f"{len(text)} {kind}"
+
+
 def _faults_of_row(values: dict[str, str], protocol: Protocol) -> Iterator[tuple[str, str]]:
     sites = [site.code for site in protocol.sites]
     visits = [visit.label for visit in protocol.visits]
     if values["site"] not in sites:
-        yield "site", f"expected a site of trial.toml ({', '.join(sites)}), found another text"
+        yield "site", f"expected a site of trial.toml ({', '.join(sites)}), found {_kind_of(values['site'])}"
     if not _NUMBER.fullmatch(values["subject"]):
-        yield "subject", "expected a trial number of letters, digits, '-' or '_', found another text"
+        found = _kind_of(values["subject"])
+        yield "subject", f"expected a trial number of letters, digits, '-' or '_', found {found}"
     if values["visit"] not in visits:
-        yield "visit", f"expected a visit of trial.toml ({', '.join(visits)}), found another text"
+        yield "visit", f"expected a visit of trial.toml ({', '.join(visits)}), found {_kind_of(values['visit'])}"
     if not values["upload"]:
         yield "upload", "expected the path of a folder, zip or tar, found none"
     if values["before_infusion"].lower() not in _ANSWERS:
-        yield "before_infusion", "expected yes, no or nothing, found another text"
+        found = _kind_of(values["before_infusion"])
+        yield "before_infusion", f"expected yes, no or nothing, found {found}"
 
 
 def _doubled(rows: Sequence[ManifestRow]) -> list[str]:

@@ -136,7 +136,7 @@ def _only_retry(trial: Trial, name: str) -> Iterator[None]:
             yield
     except LockedError as error:
         raise UsageError(
-            f"{name}: expected one retry of an upload at a time, found another one in progress",
+            f"{name}: a retry of this upload is in progress ({error.holder})",
             hint="wait for its end, then list the entries: mri-pipeline quarantine list TRIAL",
         ) from error
     finally:
@@ -267,7 +267,7 @@ def entry_record(entry: QuarantineEntry) -> dict[str, Any]:
 def _waiting(trial: Trial, name: str) -> QuarantineEntry:
     entry = quarantine_entry(trial.quarantine, name)
     if entry.outcome:
-        raise UsageError(f"{name}: expected an entry that waits, found one that was settled ({entry.outcome})")
+        raise UsageError(f"{name}: this entry is settled already ({entry.outcome})")
     return entry
 
 
@@ -292,7 +292,7 @@ def _require_subject(trial: Trial, entry: QuarantineEntry, *, subject: str, visi
         }
     if known and code not in known:
         raise UsageError(
-            f"{entry.name}: expected the subject of the refused upload, found another one",
+            f"{entry.name}: the upload was refused for another subject than that of --site and --subject",
             hint="check --subject; an upload for another subject is a new ingest",
         )
     return f"{code} {label}"
@@ -330,7 +330,8 @@ def _cleared(text: str, entry: QuarantineEntry) -> list[str]:
     found = [f"{number}/{name}" for number, _, name in named if name == keyword and series in ("", number)]
     if not keyword or not found:
         raise UsageError(
-            "--clear-identity: expected a tag that the reason of the refusal names, found another text",
+            "--clear-identity: expected a tag that the reason of the refusal names, found "
+            f"{(series and f'series {series} with ') + keyword if keyword else 'no DICOM tag'}",
             hint="for example 0018,1020, or 4:0018,1020 for series 4 alone; the reason: mri-pipeline quarantine show "
             "TRIAL ENTRY",
         )

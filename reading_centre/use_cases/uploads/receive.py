@@ -174,7 +174,7 @@ class _Desk:
         try:
             if not study.whole:
                 raise UnreadableUploadError(
-                    "expected a whole study, found one whose transfer broke off and was not repeated",
+                    "the transfer of the study broke off and was not repeated",
                     hint=f"ask the site to send it again; if it is whole: {_RETRY}",
                 )
             subject, visit = subject_and_visit(study, self._protocol)
@@ -251,12 +251,12 @@ def subject_and_visit(study: Study, protocol: Protocol) -> tuple[str, str]:
     if len(subjects) != 1:
         faults.append(
             "one trial number in ClinicalTrialSubjectID, or in PatientID for a listed subject, found "
-            + ("several" if subjects else "none")
+            + (f"{len(subjects)} of them" if subjects else "none")
         )
     if len(visits) != 1 or "" in visits:
         faults.append(
             "one visit of the protocol in ClinicalTrialTimePointID or StudyDescription, found "
-            + ("several" if len(visits) > 1 else "another text" if visits else "none")
+            + (f"{len(visits)} texts" if len(visits) > 1 else "a text that is no visit" if visits else "none")
         )
     if faults:
         raise ComplianceError("expected " + "; expected ".join(faults), hint=f"ingest it by hand: {_RETRY}")
@@ -265,7 +265,7 @@ def subject_and_visit(study: Study, protocol: Protocol) -> tuple[str, str]:
 
 def _stopped() -> UploadRefusedError:
     return UnreadableUploadError(
-        "expected a study that was quiet and complete before the node stopped, found one in transfer or incomplete",
+        "the node stopped before the study was complete: it was in transfer, or a part of it was missing",
         hint=f"ask the site to send it again; if it is whole: {_RETRY}",
     )
 

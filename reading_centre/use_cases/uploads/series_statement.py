@@ -41,8 +41,9 @@ def read_statement(items: Sequence[str]) -> dict[Contrast, int]:
         name, _, number = (part.strip() for part in line.partition("="))
         contrast = _NAMES.get(name.upper())
         if contrast is None or not number.isdecimal():
+            wrong = "an unknown contrast" if contrast is None else "no whole number after '='"
             raise UsageError(
-                "--series: expected CONTRAST=NUMBER, found another text",
+                f"--series: expected CONTRAST=NUMBER, found {wrong if '=' in line else 'a text without ='}",
                 hint=f"contrasts: {', '.join(c.value for c in Contrast)}; for example --series FLAIR=4",
             )
         if contrast in stated:

@@ -315,7 +315,7 @@ class SiteDoor:
         listed = {number.upper() for number in self.site.subjects}
         if listed and stated.subject.upper() not in listed:
             raise UploadRequestError(
-                "expected a number of the site's list of subjects, found another one",
+                f"this number is not in the list of the site's {len(listed)} subjects",
                 hint="check the number, or ask the reading centre to add it",
             )
         self._require_replaceable(code, stated)

@@ -128,11 +128,13 @@ class WaitingUpload:
             If another request writes.
         """
         if hashlib.sha256(content).digest() != sha256:
-            raise ChecksumError("expected a part with its checksum, found other bytes", hint="send it again")
+            raise ChecksumError("the checksum of this part does not fit its bytes", hint="send it again")
         with self.held():
             if offset != self.received or offset + len(content) > size:
                 raise OffsetError(
-                    "expected the part that follows what was received, found another", hint="go on from there"
+                    f"expected a part from byte {self.received} of {size}, found bytes {offset} to "
+                    f"{offset + len(content)}",
+                    hint="go on from there",
                 )
             with self.data.open("r+b") as file:
                 file.seek(offset)
@@ -169,9 +171,7 @@ class WaitingUpload:
             with exclusive(self.folder / "owner.lock", wait_s=wait_s):
                 yield
         except LockedError as error:
-            raise BusyError(
-                "expected one request for an upload at a time, found another", hint="wait, then go on"
-            ) from error
+            raise BusyError("another request for this upload is in progress", hint="wait, then go on") from error
 
     def remove(self) -> None:
         """Remove the folder."""

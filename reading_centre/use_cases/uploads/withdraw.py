@@ -88,7 +88,7 @@ def withdraw_scan(folder: Path, *, site: str, subject: str, visit: str, reason: 
         settle_subject(trial, protocol, registry, code)
         if code not in registry.subjects():
             raise UsageError(
-                f"site {site}: expected the number of a subject with accepted scans, found another one",
+                f"site {site}: no accepted scan of this subject",
                 hint="check --site and --subject",
             )
         others = [
