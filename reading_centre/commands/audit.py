@@ -34,9 +34,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show entries of the audit trail, oldest first."""
-    from reading_centre.use_cases.trial.audit import Selection, selected_entries
+    from reading_centre.use_cases.trial.audit import AuditSelection, selected_entries
 
-    found = selected_entries(trial, Selection(subject, actor, action, since, until))
+    found = selected_entries(trial, AuditSelection(subject, actor, action, since, until))
     if as_json:
         emit([asdict(entry) for entry in found])
         return
@@ -85,9 +85,9 @@ def export(
     until: Until = "",
 ) -> None:
     """Write entries of the audit trail as CSV or JSON."""
-    from reading_centre.use_cases.trial.audit import Selection, export_audit
+    from reading_centre.use_cases.trial.audit import AuditSelection, export_audit
 
-    count = export_audit(trial, out, Selection(subject, actor, action, since, until))
+    count = export_audit(trial, out, AuditSelection(subject, actor, action, since, until))
     say(f"{out}: {count} entries")
 
 

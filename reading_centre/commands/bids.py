@@ -204,7 +204,7 @@ def bids(
     from reading_centre.use_cases.analysis import bids as bids_app
     from workflows.executors import Execution
 
-    selection = bids_app.Selection(
+    selection = bids_app.ScanSelection(
         participants=tuple(participant_label or ()),
         sessions=tuple(session_label or ()),
         session_order=tuple(filter(None, re.split(r"[,\s]+", session_order))),

@@ -38,7 +38,7 @@ _HINT: Final = f"columns of --cases: {', '.join(COLUMNS)}; paths are relative to
 
 
 @dataclass(frozen=True)
-class Case:
+class ReferenceCase:
     """A reference case with its limits.
 
     Parameters
@@ -59,7 +59,7 @@ class Case:
     limits: Mapping[str, float]
 
 
-def read_cases(file: Path) -> list[Case]:
+def read_cases(file: Path) -> list[ReferenceCase]:
     """Cases of a CSV file.
 
     Parameters
@@ -69,7 +69,7 @@ def read_cases(file: Path) -> list[Case]:
 
     Returns
     -------
-    list of Case
+    list of ReferenceCase
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read_cases(file: Path) -> list[Case]:
         If the file is missing, has no case, or a line lacks label, FLAIR, reference or any limit, names a file that
         does not exist, has a limit that is no such number, or a label that is in use. The message names file and line.
     """
-    cases: dict[str, Case] = {}
+    cases: dict[str, ReferenceCase] = {}
     for row in read_sheet(file, COLUMNS, hint=_HINT):
         one = _case(row, file.absolute().parent)
         if one.case in cases:
@@ -88,7 +88,7 @@ def read_cases(file: Path) -> list[Case]:
     return list(cases.values())
 
 
-def _case(row: SheetRow, folder: Path) -> Case:
+def _case(row: SheetRow, folder: Path) -> ReferenceCase:
     missing = [name for name in ("case", "flair", "reference") if not row[name]]
     if missing:
         raise UsageError(f"{row.place()}: expected {' and '.join(missing)}, found an empty cell", hint=_HINT)
@@ -99,7 +99,9 @@ def _case(row: SheetRow, folder: Path) -> Case:
     for name, path in files.items():
         if not path.is_file():
             raise UsageError(f"{row.place(name)}: expected a file, found none", hint=_HINT)
-    return Case(row["case"], {name: files[name] for name in _IMAGES if name in files}, files["reference"], limits)
+    return ReferenceCase(
+        row["case"], {name: files[name] for name in _IMAGES if name in files}, files["reference"], limits
+    )
 
 
 def _limit(row: SheetRow, name: str) -> float:
@@ -119,12 +121,12 @@ def _limit(row: SheetRow, name: str) -> float:
     return value
 
 
-def check_case(case: Case, work: Path, rules: LesionRules) -> list[Finding]:
+def check_case(case: ReferenceCase, work: Path, rules: LesionRules) -> list[Finding]:
     """Segment a case and compare the mask with its reference.
 
     Parameters
     ----------
-    case : Case
+    case : ReferenceCase
     work : Path
         New folder for the masks.
     rules : LesionRules
@@ -146,12 +148,12 @@ def check_case(case: Case, work: Path, rules: LesionRules) -> list[Finding]:
     return list(findings_of(case, scores))
 
 
-def findings_of(case: Case, scores: MaskScores) -> Iterator[Finding]:
+def findings_of(case: ReferenceCase, scores: MaskScores) -> Iterator[Finding]:
     """Compare the scores of a case with its limits. A measure that is not defined fails.
 
     Parameters
     ----------
-    case : Case
+    case : ReferenceCase
     scores : MaskScores
 
     Yields
@@ -171,12 +173,12 @@ def findings_of(case: Case, scores: MaskScores) -> Iterator[Finding]:
         yield Finding(_REQUIREMENTS[name], _expected(case, name), text, value is not None and meets(value, limit))
 
 
-def not_done(case: Case, reason: str) -> list[Finding]:
+def not_done(case: ReferenceCase, reason: str) -> list[Finding]:
     """Failed findings of a case that could not be segmented or compared.
 
     Parameters
     ----------
-    case : Case
+    case : ReferenceCase
     reason : str
 
     Returns
@@ -186,5 +188,5 @@ def not_done(case: Case, reason: str) -> list[Finding]:
     return [Finding(_REQUIREMENTS[name], _expected(case, name), reason, passed=False) for name in case.limits]
 
 
-def _expected(case: Case, name: str) -> str:
+def _expected(case: ReferenceCase, name: str) -> str:
     return f"{case.case}: {_EXPECTED[name].format(case.limits[name])}"

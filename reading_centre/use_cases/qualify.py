@@ -29,7 +29,7 @@ from qc.reports.qualification import (
     qualification_json,
 )
 from reading_centre.qualification.attacks import OQ_ATTACKS
-from reading_centre.qualification.cases import Case, check_case, not_done, read_cases
+from reading_centre.qualification.cases import ReferenceCase, check_case, not_done, read_cases
 from reading_centre.qualification.checks import Check, Finding, Subject, reason_of
 from reading_centre.qualification.identities import no_identity
 from reading_centre.qualification.installation import IQ_SOFTWARE, Installation, environment
@@ -149,7 +149,7 @@ def qualify_trial(
 
 
 def _examined(
-    trial: Trial, protocol: Protocol, cases: Sequence[Case], nprocs: int, say: Say
+    trial: Trial, protocol: Protocol, cases: Sequence[ReferenceCase], nprocs: int, say: Say
 ) -> QualificationReport:
     started, machine = utc_now(), environment()
     sweep(trial.work)
@@ -248,7 +248,7 @@ def check_reference(reference: Reference, *, say: Say) -> Iterator[Finding]:
         yield from (one.not_reached(reason) for one in OQ_LOCKED[done:])
 
 
-def _performance(cases: Sequence[Case], scratch: Path, rules: LesionRules, say: Say) -> Iterator[Finding]:
+def _performance(cases: Sequence[ReferenceCase], scratch: Path, rules: LesionRules, say: Say) -> Iterator[Finding]:
     for number, case in enumerate(cases, start=1):
         say(f"PQ   case {number} of {len(cases)}")
         try:

@@ -28,7 +28,7 @@ from reading_centre.use_cases.office.trial_office import (
     visits_with_reads,
 )
 from reading_centre.use_cases.reading.agreement import PAGE, TABLE
-from reading_centre.use_cases.trial.audit import Selection, audit_text, selected_entries
+from reading_centre.use_cases.trial.audit import AuditSelection, audit_text, selected_entries
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.render import form_of, message_of, page
 
@@ -173,7 +173,7 @@ def _audit(request: Request) -> Response:
     """Entries of the audit trail, the latest first."""
     fields = _audit_fields(request)
     try:
-        found, error = selected_entries(room_of(request).trial.root, Selection(**fields)), ""
+        found, error = selected_entries(room_of(request).trial.root, AuditSelection(**fields)), ""
     except UsageError as wrong:
         found, error = [], message_of(wrong)
     rows = [(entry, json.dumps(entry.details, ensure_ascii=False, sort_keys=True)) for entry in found]
@@ -191,7 +191,7 @@ def _audit_file(request: Request, kind: str) -> Response:
     if kind not in _TYPES:
         raise HTTPException(404, f"Expected audit.csv or audit.json, found audit.{kind}. Go to the audit trail.")
     try:
-        selection = Selection(**_audit_fields(request))
+        selection = AuditSelection(**_audit_fields(request))
     except UsageError as wrong:
         raise HTTPException(422, message_of(wrong)) from wrong
     text = audit_text(selected_entries(room_of(request).trial.root, selection), f".{kind}")
@@ -200,5 +200,5 @@ def _audit_file(request: Request, kind: str) -> Response:
 
 
 def _audit_fields(request: Request) -> dict[str, str]:
-    names = (one.name for one in dataclasses.fields(Selection))
+    names = (one.name for one in dataclasses.fields(AuditSelection))
     return {name: request.query_params.get(name, "").strip() for name in names}

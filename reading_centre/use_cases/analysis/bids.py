@@ -61,7 +61,7 @@ def _chosen(raw: RawDataset, labels: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Selection:
+class ScanSelection:
     """Selection of scans of a dataset, and order of the sessions.
 
     Parameters
@@ -80,13 +80,13 @@ class Selection:
     filters: Filters = field(default_factory=dict)
 
 
-def index_participants(raw: RawDataset, selection: Selection) -> dict[str, SubjectIndex]:
+def index_participants(raw: RawDataset, selection: ScanSelection) -> dict[str, SubjectIndex]:
     """Index the scans of the selected participants.
 
     Parameters
     ----------
     raw : RawDataset
-    selection : Selection
+    selection : ScanSelection
 
     Returns
     -------
@@ -177,7 +177,7 @@ def run_participants(
     bids_dir: Path,
     out_dir: Path,
     *,
-    selection: Selection = Selection(),
+    selection: ScanSelection = ScanSelection(),
     validate: bool = True,
     execution: Execution = Execution(),
     work_dir: Path | None = None,
@@ -194,7 +194,7 @@ def run_participants(
     ----------
     bids_dir, out_dir : Path
         Input dataset and derivative dataset.
-    selection : Selection
+    selection : ScanSelection
     validate : bool
         True: run the BIDS validator on `bids_dir`.
     execution : Execution
@@ -307,7 +307,7 @@ def _describe(index: SubjectIndex, say: Callable[[str], None]) -> None:
         say(f"  ignored {file}")
 
 
-def write_group_tables(bids_dir: Path, out_dir: Path, *, selection: Selection = Selection()) -> list[Path]:
+def write_group_tables(bids_dir: Path, out_dir: Path, *, selection: ScanSelection = ScanSelection()) -> list[Path]:
     """Write the tables of all participants (or those of `selection`), and the index page of all.
 
     The tables have a row for every session found.
@@ -316,7 +316,7 @@ def write_group_tables(bids_dir: Path, out_dir: Path, *, selection: Selection = 
     ----------
     bids_dir, out_dir : Path
         Input dataset and derivative dataset.
-    selection : Selection
+    selection : ScanSelection
         Only its participants are used.
 
     Returns

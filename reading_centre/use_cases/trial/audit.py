@@ -21,7 +21,7 @@ _TIME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d)?)?)?)?)?")
 
 
 @dataclass(frozen=True)
-class Selection:
+class AuditSelection:
     """Which entries of an audit trail; an empty text selects all.
 
     Parameters
@@ -74,14 +74,14 @@ class Selection:
         )
 
 
-def selected_entries(folder: Path, selection: Selection) -> list[AuditEntry]:
+def selected_entries(folder: Path, selection: AuditSelection) -> list[AuditEntry]:
     """Entries of the audit trail, oldest first.
 
     Parameters
     ----------
     folder : Path
         Folder of the trial.
-    selection : Selection
+    selection : AuditSelection
 
     Returns
     -------
@@ -92,7 +92,7 @@ def selected_entries(folder: Path, selection: Selection) -> list[AuditEntry]:
         return [entry for entry in registry.audit_trail() if selection.has(entry)]
 
 
-def export_audit(folder: Path, out: Path, selection: Selection) -> int:
+def export_audit(folder: Path, out: Path, selection: AuditSelection) -> int:
     """Write entries of the audit trail as CSV or JSON.
 
     Parameters
@@ -101,7 +101,7 @@ def export_audit(folder: Path, out: Path, selection: Selection) -> int:
         Folder of the trial.
     out : Path
         Ends with ``.csv`` or ``.json``.
-    selection : Selection
+    selection : AuditSelection
 
     Returns
     -------

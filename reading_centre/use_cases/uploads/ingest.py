@@ -30,7 +30,12 @@ from reading_centre.use_cases.trial.staging import (
 )
 from reading_centre.use_cases.uploads.desk import UploadDesk, scanner_facts, upload_desk
 from reading_centre.use_cases.uploads.series_statement import statement_text
-from reading_centre.use_cases.uploads.visit_judgement import JudgedVisit, Visitor, compare_upload, decide_upload
+from reading_centre.use_cases.uploads.visit_judgement import (
+    JudgedVisit,
+    UploadContext,
+    compare_upload,
+    decide_upload,
+)
 
 
 @dataclass(frozen=True)
@@ -129,11 +134,11 @@ def receive_visit(
         desk.protocol.visit(visit)
         digest = desk.measured(sha256)
         # a subject is entered only with an accepted scan, because the number may be mistyped
-        visitor = Visitor(
+        context = UploadContext(
             desk.sealed.preview(site, subject), site, subject, visit, digest,
             replace_because, before_infusion, patient_changed, stated or {}, complete, dry_run,
         )  # fmt: skip
-        return _tried(desk, upload, visitor) if dry_run else _ingested(desk, upload, visitor)
+        return _tried(desk, upload, context) if dry_run else _ingested(desk, upload, context)
 
 
 def _require_reasons(reasons: Mapping[str, str]) -> None:
@@ -146,47 +151,47 @@ def _require_reasons(reasons: Mapping[str, str]) -> None:
             )
 
 
-def _ingested(desk: UploadDesk, upload: Path, visitor: Visitor) -> ReceivedVisit:
+def _ingested(desk: UploadDesk, upload: Path, context: UploadContext) -> ReceivedVisit:
     """The result of an ingest. Only one runs for a subject at a time."""
-    with desk.refusals(upload, digest=visitor.digest, site=visitor.site, kind="visit"):
-        _require_expected(desk, visitor)
-    with only_writer(desk.trial, visitor.code):
-        settle_subject(desk.trial, desk.protocol, desk.registry, visitor.code)
-        known = _known_visit(desk, visitor)
-        received = _stored(desk, upload, visitor) if known is None else _with_series(desk, upload, visitor, known)
-        desk.settle_waiting(visitor.digest, kind="visit", visit=visitor.visit)
+    with desk.refusals(upload, digest=context.digest, site=context.site, kind="visit"):
+        _require_expected(desk, context)
+    with only_writer(desk.trial, context.code):
+        settle_subject(desk.trial, desk.protocol, desk.registry, context.code)
+        known = _known_visit(desk, context)
+        received = _stored(desk, upload, context) if known is None else _with_series(desk, upload, context, known)
+        desk.settle_waiting(context.digest, kind="visit", visit=context.visit)
         return received
 
 
-def _stored(desk: UploadDesk, upload: Path, visitor: Visitor) -> ReceivedVisit:
+def _stored(desk: UploadDesk, upload: Path, context: UploadContext) -> ReceivedVisit:
     """Judge and store a new scan. The caller is the `only_writer`."""
-    context = {"site": visitor.site, "kind": "visit", "subject": visitor.code, "visit": visitor.visit}
+    of = {"site": context.site, "kind": "visit", "subject": context.code, "visit": context.visit}
     # the files of the upload still lie on the disk when a refusal asks for room (`UploadDesk.refuse`)
     with (
         private_folder(desk.trial.work) as work,
-        desk.refusals(upload, digest=visitor.digest, **context),
+        desk.refusals(upload, digest=context.digest, **of),
     ):
-        decided = decide_upload(desk, upload, work / "upload", visitor)
+        decided = decide_upload(desk, upload, work / "upload", context)
         with only_comparison(desk.trial):
-            judged = compare_upload(desk, visitor, decided)
-            _record(desk, visitor, judged)
-    return _received(visitor, judged)
+            judged = compare_upload(desk, context, decided)
+            _record(desk, context, judged)
+    return _received(context, judged)
 
 
-def _tried(desk: UploadDesk, upload: Path, visitor: Visitor) -> ReceivedVisit:
+def _tried(desk: UploadDesk, upload: Path, context: UploadContext) -> ReceivedVisit:
     """The result of a dry run. It reads the registry without the lock of the subject."""
-    _require_expected(desk, visitor)
-    known = _known_visit(desk, visitor)
+    _require_expected(desk, context)
+    known = _known_visit(desk, context)
     if known is not None:
         return known
     with private_folder(desk.trial.work) as work:
-        decided = decide_upload(desk, upload, work / "upload", visitor)
-        return _received(visitor, compare_upload(desk, visitor, decided))
+        decided = decide_upload(desk, upload, work / "upload", context)
+        return _received(context, compare_upload(desk, context, decided))
 
 
-def _require_expected(desk: UploadDesk, visitor: Visitor) -> None:
-    desk.registry.require_open_gate(visitor.site)
-    _require_listed(desk.protocol, visitor.site, visitor.number)
+def _require_expected(desk: UploadDesk, context: UploadContext) -> None:
+    desk.registry.require_open_gate(context.site)
+    _require_listed(desk.protocol, context.site, context.number)
 
 
 def _require_listed(protocol: Protocol, site: str, number: str) -> None:
@@ -198,26 +203,26 @@ def _require_listed(protocol: Protocol, site: str, number: str) -> None:
         )
 
 
-def _known_visit(desk: UploadDesk, visitor: Visitor) -> ReceivedVisit | None:
+def _known_visit(desk: UploadDesk, context: UploadContext) -> ReceivedVisit | None:
     """The visit if this upload was accepted before. Only a new statement of the site is entered then."""
-    code, visit = visitor.code, visitor.visit
+    code, visit = context.code, context.visit
     uploaded = desk.registry.upload(code, visit)
     if not uploaded:
         return None
-    desk.registry.require_site(code, visitor.site)
-    series = statement_text(visitor.stated)
-    same = uploaded == visitor.digest and series in ("", desk.registry.remark(code, visit, "series"))
+    desk.registry.require_site(code, context.site)
+    series = statement_text(context.stated)
+    same = uploaded == context.digest and series in ("", desk.registry.remark(code, visit, "series"))
     if not same:
-        if not visitor.replace_because:
+        if not context.replace_because:
             raise another_scan(code, visit)
         desk.registry.require_replaceable(code, visit)
         return None
-    if visitor.before_infusion is not None and not visitor.dry_run:
-        new = infusion_query(visitor.before_infusion, visit, desk.protocol)
+    if context.before_infusion is not None and not context.dry_run:
+        new = infusion_query(context.before_infusion, visit, desk.protocol)
         desk.registry.record_statement(
             code,
             visit,
-            before_infusion=visitor.before_infusion,
+            before_infusion=context.before_infusion,
             rule=BEFORE_INFUSION,
             questions=questions(new),
         )
@@ -226,24 +231,24 @@ def _known_visit(desk: UploadDesk, visitor: Visitor) -> ReceivedVisit | None:
     return ReceivedVisit(code, visit, contrasts, state.findings, known=True)
 
 
-def _with_series(desk: UploadDesk, upload: Path, visitor: Visitor, known: ReceivedVisit) -> ReceivedVisit:
+def _with_series(desk: UploadDesk, upload: Path, context: UploadContext, known: ReceivedVisit) -> ReceivedVisit:
     """Keep the DICOM series of a scan that an earlier version has ingested without it. Scan and reads do not change.
 
     An upload that is refused by the present rules is not quarantined: its scan stays accepted, without series.
     """
-    place = desk.trial.sourcedata.visit(visitor.code, visitor.visit)
+    place = desk.trial.sourcedata.visit(context.code, context.visit)
     if place.exists():
         return known
     try:
         with private_folder(desk.trial.work) as work:
-            decided = decide_upload(desk, upload, work / "upload", replace(visitor, dry_run=True)).decided
-            _require_stored(decided, desk.trial.rawdata.scans(visitor.code, visitor.visit))
+            decided = decide_upload(desk, upload, work / "upload", replace(context, dry_run=True)).decided
+            _require_stored(decided, desk.trial.rawdata.scans(context.code, context.visit))
             move_series(decided, work / "series")
             place_series(work / "series", place)
     except (UploadRefusedError, UsageError) as error:
         return replace(known, notes=(*known.notes, f"its DICOM series is not kept: {error.message}"))
-    target = f"{visitor.code} {visitor.visit}"
-    desk.registry.audit(AuditAction.SERIES_KEPT, target=target, details={"upload": visitor.digest})
+    target = f"{context.code} {context.visit}"
+    desk.registry.audit(AuditAction.SERIES_KEPT, target=target, details={"upload": context.digest})
     return replace(
         known, notes=(*known.notes, "its DICOM series, which an earlier version had not kept, is kept now")
     )
@@ -265,25 +270,25 @@ def _require_stored(decided: DecidedVisit, stored: Mapping[Contrast, Path]) -> N
         )
 
 
-def _record(desk: UploadDesk, visitor: Visitor, judged: JudgedVisit) -> None:
+def _record(desk: UploadDesk, context: UploadContext, judged: JudgedVisit) -> None:
     """Store files and registry entries of an accepted visit. The caller is the `only_writer`."""
-    code, visit, decided = visitor.code, visitor.visit, judged.decided
+    code, visit, decided = context.code, context.visit, judged.decided
     with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
         write_scans(decided, raw=staged.raw, protocol=desk.protocol, subject=code, visit=visit)
         move_series(decided, staged.series)
         make_durable(staged)
-        desk.sealed.code_for(visitor.site, visitor.number)
+        desk.sealed.code_for(context.site, context.number)
         desk.registry.record_scan(
             code,
             visit,
-            site=visitor.site,
-            upload_digest=visitor.digest,
+            site=context.site,
+            upload_digest=context.digest,
             scanner=scanner_facts(decided.profile),
             profile=profile_record(decided.profile),
             findings=questions(judged.queries),
             identity=judged.identity,
             receipt=staged.receipt,
-            replace_because=visitor.replace_because,
+            replace_because=context.replace_because,
             remarks=judged.remarks | _notes(judged),
             others={other: questions(findings) for other, findings in judged.others.items()},
             others_rule=WINDOW,
@@ -297,11 +302,11 @@ def _notes(judged: JudgedVisit) -> dict[str, str]:
     return {"notes": text} if text else {}
 
 
-def _received(visitor: Visitor, judged: JudgedVisit) -> ReceivedVisit:
+def _received(context: UploadContext, judged: JudgedVisit) -> ReceivedVisit:
     decided = judged.decided
     return ReceivedVisit(
-        visitor.code,
-        visitor.visit,
+        context.code,
+        context.visit,
         tuple(contrast.value for contrast in decided.scans),
         tuple(finding.message for finding in judged.queries),
         tuple(finding.message for finding in judged.notes),

@@ -35,7 +35,7 @@ _WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere"}
 
 
 @dataclass(frozen=True)
-class Visitor:
+class UploadContext:
     """Subject, visit and statements of the site for an upload.
 
     Parameters
@@ -116,7 +116,7 @@ class JudgedVisit:
     measures: Mapping[str, Mapping[str, float]]
 
 
-def decide_upload(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) -> DecidedUpload:
+def decide_upload(desk: UploadDesk, upload: Path, work: Path, context: UploadContext) -> DecidedUpload:
     """Run the intake, and decide about its result. The measures of a scan that is refused by its images are stored.
 
     Parameters
@@ -126,7 +126,7 @@ def decide_upload(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) 
         Folder, zip or tar of DICOM.
     work : Path
         New folder in a private folder; removed by the caller.
-    visitor : Visitor
+    context : UploadContext
 
     Returns
     -------
@@ -139,8 +139,8 @@ def decide_upload(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) 
     UsageError
         If the site's statement does not fit the series of the upload.
     """
-    code = visitor.code
-    release = desk.registry.releases.of(visitor.digest)
+    code = context.code
+    release = desk.registry.releases.of(context.digest)
     job = IntakeJob(
         upload,
         desk.trial.root,
@@ -148,30 +148,30 @@ def decide_upload(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) 
         Purpose.VISIT,
         code=code,
         cleared=release.cleared,
-        previous=_compared_with(desk, code, visitor.visit),
+        previous=_compared_with(desk, code, context.visit),
         overruled=release.protocol,
-        stated=visitor.stated,
+        stated=context.stated,
     )
     intake = run_intake(job, work)
-    if visitor.complete:
+    if context.complete:
         require_all_sequences(intake.checked.compliance)
     converted = intake.require()
     checked, measures = converted.checked, measure_record(converted.measures)
-    with _measures_of_refused(desk, visitor, checked.profile, measures):
+    with _measures_of_refused(desk, context, checked.profile, measures):
         decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
-    identity = _identity(checked, decided, visitor.before_infusion)
-    head = _judge_head(desk, visitor, decided, measures)
+    identity = _identity(checked, decided, context.before_infusion)
+    head = _judge_head(desk, context, decided, measures)
     return DecidedUpload(decided, identity, checked.headers, checked.study_day, measures, head)
 
 
 def _judge_head(
-    desk: UploadDesk, visitor: Visitor, decided: DecidedVisit, measures: Mapping[str, Mapping[str, float]]
+    desk: UploadDesk, context: UploadContext, decided: DecidedVisit, measures: Mapping[str, Mapping[str, float]]
 ) -> Finding | None:
     """Whether the FLAIR shows the head of the nearest other visit with a FLAIR; a note if it cannot be compared."""
-    others = _other_visits(desk, visitor.code, visitor.visit)
+    others = _other_visits(desk, context.code, context.visit)
     if not others:
         return None
-    files = {label: desk.trial.rawdata.image(visitor.code, label, Contrast.FLAIR) for label in others}
+    files = {label: desk.trial.rawdata.image(context.code, label, Contrast.FLAIR) for label in others}
     other = next((label for label in others if files[label].is_file()), "")
     if not other or Contrast.FLAIR not in decided.scans:
         return not_compared("there is no FLAIR" if other else "the other visits have no FLAIR")
@@ -187,25 +187,28 @@ def _judge_head(
 
 @contextmanager
 def _measures_of_refused(
-    desk: UploadDesk, visitor: Visitor, profile: ScanProfile | None, measures: Mapping[str, Mapping[str, float]]
+    desk: UploadDesk,
+    context: UploadContext,
+    profile: ScanProfile | None,
+    measures: Mapping[str, Mapping[str, float]],
 ) -> Iterator[None]:
     """Store the measures of an upload that the block refuses; not in a dry run."""
     try:
         yield
     except UploadRefusedError:
-        if not visitor.dry_run:
+        if not context.dry_run:
             desk.registry.measures.enter_refused(
                 measures,
-                site=visitor.site,
+                site=context.site,
                 scanner=scanner_facts(profile),
-                upload_digest=visitor.digest,
-                subject=visitor.code,
-                visit=visitor.visit,
+                upload_digest=context.digest,
+                subject=context.code,
+                visit=context.visit,
             )
         raise
 
 
-def compare_upload(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> JudgedVisit:
+def compare_upload(desk: UploadDesk, context: UploadContext, upload: DecidedUpload) -> JudgedVisit:
     """Compare a visit with the accepted scans.
 
     Except in a dry run, three facts are stored: an entry of the audit trail if the visit matches another subject; the
@@ -214,7 +217,7 @@ def compare_upload(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) ->
     Parameters
     ----------
     desk : UploadDesk
-    visitor : Visitor
+    context : UploadContext
     upload : DecidedUpload
 
     Returns
@@ -227,12 +230,12 @@ def compare_upload(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) ->
         With the reason.
     """
     decided, identity = upload.decided, upload.identity
-    known = desk.registry.relatives(visitor.code, identity)
-    with _measures_of_refused(desk, visitor, decided.profile, upload.measures):
-        found, remarks = _compare(desk, known, visitor, upload)
+    known = desk.registry.relatives(context.code, identity)
+    with _measures_of_refused(desk, context, decided.profile, upload.measures):
+        found, remarks = _compare(desk, known, context, upload)
     report = decided.compliance.adding(*found)
     others = later_windows(
-        identity, subject=visitor.code, visit=visitor.visit, known=known, protocol=desk.protocol
+        identity, subject=context.code, visit=context.visit, known=known, protocol=desk.protocol
     )
     return JudgedVisit(
         decided,
@@ -256,45 +259,45 @@ def _identity(checked: CheckedUpload, decided: DecidedVisit, before_infusion: bo
 
 
 def _compare(
-    desk: UploadDesk, known: Sequence[KnownScan], visitor: Visitor, upload: DecidedUpload
+    desk: UploadDesk, known: Sequence[KnownScan], context: UploadContext, upload: DecidedUpload
 ) -> tuple[tuple[Finding, ...], dict[str, str]]:
     """Findings of the comparison with accepted and withdrawn scans, and remarks for the audit trail."""
     identity = upload.identity
-    of = {"subject": visitor.code, "visit": visitor.visit}
+    of = {"subject": context.code, "visit": context.visit}
     withdrawn = desk.registry.withdrawn_images(**of, identity=identity)
-    released_at = desk.registry.releases.of(visitor.digest).protocol_at
+    released_at = desk.registry.releases.of(context.digest).protocol_at
     before = [images for images in withdrawn if images.at <= released_at]
     found = (
         *check_identity(identity, **of, known=known, protocol=desk.protocol),
         *check_withdrawn(before, **of),
-        *_judge_scanner(desk, visitor, upload),
-        *_judge_change(desk, visitor, upload),
+        *_judge_scanner(desk, context, upload),
+        *_judge_change(desk, context, upload),
         *([] if upload.head is None else [upload.head]),
     )
-    elsewhere = [f"{images.subject} {images.visit}" for images in withdrawn if images.subject != visitor.code]
+    elsewhere = [f"{images.subject} {images.visit}" for images in withdrawn if images.subject != context.code]
     if any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
-        shared = (scan for scan in known if scan.subject != visitor.code and identity.shares(scan.identity))
+        shared = (scan for scan in known if scan.subject != context.code and identity.shares(scan.identity))
         elsewhere += [f"{scan.subject} {scan.visit}" for scan in shared]
-    if elsewhere and not visitor.dry_run:
+    if elsewhere and not context.dry_run:
         # the messages are kept beside identified data and contain no code; the audit trail says whose images they are
-        target = f"{visitor.code} {visitor.visit}"
+        target = f"{context.code} {context.visit}"
         desk.registry.audit(AuditAction.UPLOAD_OF_ANOTHER_SUBJECT, target=target, details={"scans": elsewhere})
-    remarks = _remarks(visitor)
-    if visitor.patient_changed and any(finding.rule == "patient" for finding in found):
+    remarks = _remarks(context)
+    if context.patient_changed and any(finding.rule == "patient" for finding in found):
         found = tuple(finding for finding in found if finding.rule != "patient")
-        remarks["patient_changed"] = visitor.patient_changed
+        remarks["patient_changed"] = context.patient_changed
     # a decision does not overrule a later withdrawal
     since = [images for images in withdrawn if images not in before]
     found = (*upload.headers.decided(ComplianceReport(found)).findings, *check_withdrawn(since, **of))
-    _close_earlier_software(desk, visitor, upload, found)
+    _close_earlier_software(desk, context, upload, found)
     _require_none_refused(found)
     return found, remarks
 
 
-def _judge_scanner(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> list[Finding]:
+def _judge_scanner(desk: UploadDesk, context: UploadContext, upload: DecidedUpload) -> list[Finding]:
     """Whether the scanner of each series has an accepted dummy run."""
     profile = upload.decided.profile
-    gates = desk.registry.scanner_gates.all(visitor.site)
+    gates = desk.registry.scanner_gates.all(context.site)
     day = None if upload.day is None else dt.date.fromordinal(upload.day)
     action = desk.protocol.scanner_gate.without_dummy_run
     machines: dict[tuple[ScannerFacts, str], list[Contrast]] = {}
@@ -315,7 +318,7 @@ def _judge_scanner(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) ->
 
 
 def _close_earlier_software(
-    desk: UploadDesk, visitor: Visitor, upload: DecidedUpload, found: Sequence[Finding]
+    desk: UploadDesk, context: UploadContext, upload: DecidedUpload, found: Sequence[Finding]
 ) -> None:
     """Close the gate of a scanner whose scan has later software, unless the scan is refused for another reason.
 
@@ -323,12 +326,12 @@ def _close_earlier_software(
     """
     scanner, rules = scanner_facts(upload.decided.profile), {finding.rule for finding in found}
     others = {finding.rule for finding in found if finding.action is Action.REFUSE} - {SCANNER_GATE}
-    if scanner is None or SCANNER_GATE not in rules or others or upload.day is None or visitor.dry_run:
+    if scanner is None or SCANNER_GATE not in rules or others or upload.day is None or context.dry_run:
         return
-    desk.registry.scanner_gates.close_earlier(visitor.site, scanner, day=upload.day)
+    desk.registry.scanner_gates.close_earlier(context.site, scanner, day=upload.day)
 
 
-def _judge_change(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> list[Finding]:
+def _judge_change(desk: UploadDesk, context: UploadContext, upload: DecidedUpload) -> list[Finding]:
     """Changes of image quality since the dummy run of the scanner and the subject's earlier visits on it.
 
     Scans with another receive coil or from another scanner than the FLAIR are not compared.
@@ -338,18 +341,18 @@ def _judge_change(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> 
     if scanner is None:
         return []
     labels = [planned.label for planned in desk.protocol.visits]
-    before = labels[: labels.index(visitor.visit)]
+    before = labels[: labels.index(context.visit)]
     scanners = desk.registry.scanner_gates.scanners()
-    stored = desk.registry.measures.of_subject(visitor.code)
-    profiles = desk.registry.scan_profiles(visitor.code)
+    stored = desk.registry.measures.of_subject(context.code)
+    profiles = desk.registry.scan_profiles(context.code)
     earlier = {
         visit: stored[visit].values
         for visit in before
         if visit in stored
-        and scanners.get(stored[visit].scanner or 0) == (visitor.site, scanner)
+        and scanners.get(stored[visit].scanner or 0) == (context.site, scanner)
         and _may_be_same_coil(profiles.get(visit, {}).get("coil", ""), profile.coil)
     }
-    dummy_run = desk.registry.measures.of_dummy_run(visitor.site, scanner, profile.coil)
+    dummy_run = desk.registry.measures.of_dummy_run(context.site, scanner, profile.coil)
     return judge_change(
         {name: values for name, values in upload.measures.items() if Contrast(name) not in profile.others},
         earlier=earlier,
@@ -363,13 +366,13 @@ def _may_be_same_coil(one: str, other: str) -> bool:
     return not one or not other or one == other
 
 
-def _remarks(visitor: Visitor) -> dict[str, str]:
+def _remarks(context: UploadContext) -> dict[str, str]:
     """What was stated about an upload, for the audit trail."""
     remarks = {}
-    if visitor.stated:
-        remarks["series"] = statement_text(visitor.stated)
-    if visitor.before_infusion is not None:
-        remarks["before_infusion"] = "yes" if visitor.before_infusion else "no"
+    if context.stated:
+        remarks["series"] = statement_text(context.stated)
+    if context.before_infusion is not None:
+        remarks["before_infusion"] = "yes" if context.before_infusion else "no"
     return remarks
 
 
