@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reading_centre.console import AsJson, TrialFolder, say_paths
+from reading_centre.command_options import AsJson, TrialFolder
+from reading_centre.console import say_paths
 
 
 def agreement(trial: TrialFolder, as_json: AsJson = False) -> None:

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import UsageError
-from reading_centre.console import AsJson, TrialFolder, emit, say
+from reading_centre.command_options import AsJson, TrialFolder
+from reading_centre.console import emit, say
 
 app = typer.Typer(
     help="The audit trail: show, verify, export, anchor.", no_args_is_help=True, rich_markup_mode=None

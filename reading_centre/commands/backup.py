@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from reading_centre.console import AsJson, TrialFolder, emit, require_writable, say
+from reading_centre.command_options import AsJson, TrialFolder, require_writable
+from reading_centre.console import emit, say
 
 
 def backup(

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import UsageError
-from reading_centre.console import (
+from reading_centre.command_options import (
     Account,
     AsJson,
     JobCommand,
@@ -21,15 +21,10 @@ from reading_centre.console import (
     PluginName,
     SegmenterFile,
     TimeLimit,
-    batch_progress,
     cluster_options,
-    print_version,
-    report_batch,
     require_writable,
-    say,
-    say_paths,
-    show_steps,
 )
+from reading_centre.console import batch_progress, print_version, report_batch, say, say_paths, show_steps
 from workflows.plugin import Plugin
 
 _SEVERAL = ("--participant-label", "--participant_label", "--session-label", "--session_label")

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mri_pipeline.core.errors import UsageError
-from reading_centre.console import (
-    AsJson,
-    Series,
-    SiteCode,
-    TrialFolder,
-    emit,
-    say,
-)
+from reading_centre.command_options import AsJson, Series, SiteCode, TrialFolder
+from reading_centre.console import emit, say
 
 if TYPE_CHECKING:
     from mri_pipeline.registry import ScannerGate

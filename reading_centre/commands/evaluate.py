@@ -9,12 +9,8 @@ import typer
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.mask_label import MaskLabel
-from reading_centre.console import (
-    AsJson,
-    emit,
-    require_writable,
-    say,
-)
+from reading_centre.command_options import AsJson, require_writable
+from reading_centre.console import emit, say
 
 
 def evaluate(

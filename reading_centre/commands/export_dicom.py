@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reading_centre.console import AsJson, TrialFolder, emit, require_writable, say, say_stderr
+from reading_centre.command_options import AsJson, TrialFolder, require_writable
+from reading_centre.console import emit, say, say_stderr
 
 if TYPE_CHECKING:
     from reading_centre.use_cases.tables.export_dicom import DicomExport

@@ -9,17 +9,16 @@ import typer
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.processes import collect_rarely
-from reading_centre.console import (
+from reading_centre.command_options import (
     AsJson,
     BeforeInfusion,
     PatientChanged,
     Series,
     TrialFolder,
-    emit,
     require_writable,
-    say,
     stated,
 )
+from reading_centre.console import emit, say
 
 if TYPE_CHECKING:  # pydantic is not needed for --help
     from reading_centre.use_cases.uploads.ingest import ReceivedVisit

@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from reading_centre.console import (
-    require_writable,
-    say,
-)
+from reading_centre.command_options import require_writable
+from reading_centre.console import say
 
 
 def init(

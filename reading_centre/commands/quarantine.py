@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from reading_centre.console import (
-    STDOUT,
+from reading_centre.command_options import (
     AsJson,
     BeforeInfusion,
     PatientChanged,
     Series,
     SiteCode,
     TrialFolder,
-    emit,
-    say,
     stated,
 )
+from reading_centre.console import STDOUT, emit, say
 
 if TYPE_CHECKING:  # pydicom and the registry are not needed for --help
     from reading_centre.use_cases.uploads.dummy_run import ReceivedDummyRun

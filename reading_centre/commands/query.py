@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from reading_centre.console import STDOUT, AsJson, TrialFolder, emit, say
+from reading_centre.command_options import AsJson, TrialFolder
+from reading_centre.console import STDOUT, emit, say
 
 if TYPE_CHECKING:  # the registry is not needed for --help
     from mri_pipeline.registry import Query

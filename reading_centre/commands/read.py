@@ -10,16 +10,8 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import AnalysisError, UsageError
-from reading_centre.console import (
-    AsJson,
-    TrialFolder,
-    ask_password,
-    emit,
-    renew_reports,
-    require_writable,
-    say,
-    say_stderr,
-)
+from reading_centre.command_options import AsJson, TrialFolder, require_writable
+from reading_centre.console import ask_password, emit, renew_reports, say, say_stderr
 
 
 def read(

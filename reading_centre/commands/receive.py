@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from reading_centre.console import TrialFolder, say
+from reading_centre.command_options import TrialFolder
+from reading_centre.console import say
 
 
 def receive(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reading_centre.console import (
+from reading_centre.command_options import (
     Account,
     AsJson,
     Calibrate,
@@ -18,13 +18,9 @@ from reading_centre.console import (
     Processes,
     TimeLimit,
     TrialFolder,
-    batch_progress,
     cluster_options,
-    emit,
-    renew_reports,
-    report_batch,
-    say,
 )
+from reading_centre.console import batch_progress, emit, renew_reports, report_batch, say
 from workflows.plugin import Plugin
 
 

@@ -7,14 +7,8 @@ from typing import Annotated
 
 import typer
 
-from reading_centre.console import (
-    AsJson,
-    Calibrate,
-    SegmenterFile,
-    emit,
-    require_writable,
-    say,
-)
+from reading_centre.command_options import AsJson, Calibrate, SegmenterFile, require_writable
+from reading_centre.console import emit, say
 
 
 def segment(

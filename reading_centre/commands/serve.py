@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import UsageError
-from reading_centre.console import TrialFolder, say
+from reading_centre.command_options import TrialFolder
+from reading_centre.console import say
 
 
 def serve(

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from rich.table import Column, Table
 
-from reading_centre.console import (
-    STDOUT,
-    AsJson,
-    TrialFolder,
-    emit,
-    say,
-)
+from reading_centre.command_options import AsJson, TrialFolder
+from reading_centre.console import STDOUT, emit, say
 
 
 def status(trial: TrialFolder, as_json: AsJson = False) -> None:

@@ -8,15 +8,8 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import AnalysisError, UsageError
-from reading_centre.console import (
-    AsJson,
-    Processes,
-    TrialFolder,
-    renew_reports,
-    require_writable,
-    say_paths,
-    say_stderr,
-)
+from reading_centre.command_options import AsJson, Processes, TrialFolder, require_writable
+from reading_centre.console import renew_reports, say_paths, say_stderr
 
 
 def tables(

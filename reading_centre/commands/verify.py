@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import UsageError
-from reading_centre.console import AsJson, emit, say
+from reading_centre.command_options import AsJson
+from reading_centre.console import emit, say
 
 
 def verify(

@@ -35,7 +35,8 @@ from reading_centre.qualification.identities import no_identity
 from reading_centre.qualification.installation import IQ_SOFTWARE, Installation, environment
 from reading_centre.qualification.interruption import killed_and_resumed
 from reading_centre.qualification.reading import OQ_READ, Read, read_everything
-from reading_centre.qualification.reference import OQ_TRUTH, Reference
+from reading_centre.qualification.reference import Reference
+from reading_centre.qualification.reference_checks import OQ_TRUTH
 from reading_centre.qualification.requirements import load_requirements, load_tests
 from reading_centre.qualification.storage import IQ_TRIAL, Place
 from reading_centre.use_cases.demo import Say, analyse, simulate

@@ -34,7 +34,9 @@ from mri_pipeline.phantom.trial import ReferenceTrial, made_up_patient, visit_st
 from mri_pipeline.registry import Registry
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
-from reading_centre.qualification.reference import Reference, limit_checks, load_limits
+from reading_centre.qualification.limits import load_limits
+from reading_centre.qualification.reference import Reference
+from reading_centre.qualification.reference_checks import limit_checks
 from reading_centre.use_cases.demo import ReferenceRun
 from reading_centre.use_cases.qualify import OQ_LOCKED, OQ_REFERENCE, check_reference
 from tests.unit.export_trial import faults

@@ -16,7 +16,7 @@ from mri_pipeline.core.errors import (
     UsageError,
 )
 from reading_centre import cli
-from reading_centre.console import require_writable
+from reading_centre.command_options import require_writable
 
 
 def errors(kind=ReadingCentreError):

@@ -25,7 +25,7 @@ from qc.reports.subject_files import CountedSubject, CountedVisit, report_digest
 from qc.reports.whose import AUTOMATIC, Whose
 from reading_centre.use_cases.analysis.overview import Listed, latest_result, write_overview
 from reading_centre.use_cases.analysis.subject_jobs import ACCEPTED, make_job
-from reading_centre.use_cases.tables.trial_tables import LockInputs, counted_masks
+from reading_centre.use_cases.tables.counting import LockInputs, counted_masks
 from reading_centre.use_cases.trial.staging import only_writer
 
 _DIGEST = re.compile(r'<meta name="shown" content="([0-9a-f]*)">')

@@ -25,7 +25,7 @@ from mri_pipeline.reading.signature import MEANING, signature
 from mri_pipeline.registry import ReadState, Registry, ScanState, Use
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.reading.known_reads import Summary, reader_code, stored_read
-from reading_centre.use_cases.tables.trial_tables import require_present_scans
+from reading_centre.use_cases.tables.counting import require_present_scans
 from reading_centre.use_cases.trial.people import is_replaced
 from reading_centre.use_cases.trial.staging import only_writer
 

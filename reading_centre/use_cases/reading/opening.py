@@ -44,7 +44,7 @@ from reading_centre.use_cases.reading.comparison import dispute_from_files, opin
 from reading_centre.use_cases.reading.faults import ConflictError, UnavailableError
 from reading_centre.use_cases.reading.images import CaseImages, Heads
 from reading_centre.use_cases.reading.serial import previous_lesions, previous_visits
-from reading_centre.use_cases.tables.trial_tables import require_present_scans
+from reading_centre.use_cases.tables.counting import require_present_scans
 from reading_centre.use_cases.trial.staging import only_writer
 
 _LOG = logging.getLogger(__name__)

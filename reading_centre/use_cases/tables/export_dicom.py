@@ -39,7 +39,7 @@ from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import subject_tables
 from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS
-from reading_centre.use_cases.tables.trial_tables import LockInputs, counted_subject
+from reading_centre.use_cases.tables.counting import LockInputs, counted_subject
 from reading_centre.use_cases.trial.private_folder import private_folder
 from reading_centre.use_cases.trial.staging import only_writer, settle_subject
 

@@ -30,12 +30,8 @@ from reading_centre.use_cases.trial.staging import (
 )
 from reading_centre.use_cases.uploads.desk import UploadDesk, scanner_facts, upload_desk
 from reading_centre.use_cases.uploads.series_statement import statement_text
-from reading_centre.use_cases.uploads.visit_judgement import (
-    JudgedVisit,
-    UploadContext,
-    compare_upload,
-    decide_upload,
-)
+from reading_centre.use_cases.uploads.visit_intake import UploadContext, decide_upload
+from reading_centre.use_cases.uploads.visit_judgement import JudgedVisit, compare_upload
 
 
 @dataclass(frozen=True)
