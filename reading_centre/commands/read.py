@@ -46,8 +46,9 @@ def read(
     as_json: AsJson = False,
 ) -> None:
     """Readers confirm or correct the proposed lesions: --export, --import, --lock, --unlock, --account."""
-    from reading_centre.use_cases.reading import exchange as readers
     from reading_centre.use_cases.reading import lock as read_lock
+    from reading_centre.use_cases.reading.export_reads import export_reads
+    from reading_centre.use_cases.reading.import_reads import import_reads
     from reading_centre.use_cases.trial.people import account_line
 
     options = {"--export": export, "--import": take, "--lock": lock, "--unlock": unlock, "--account": account}
@@ -67,9 +68,9 @@ def read(
         say(account_line(trial, person=reader, key_file=key_file, password=_ask_new_password, one_time=one_time))
         return
     if export is not None:
-        summary = readers.export_reads(trial, export, reader=reader)
+        summary = export_reads(trial, export, reader=reader)
     elif take is not None:
-        summary = readers.import_reads(trial, take, reader=reader)
+        summary = import_reads(trial, take, reader=reader)
     elif lock:
         summary = read_lock.lock_reads(trial, reader=reader, proof=proof)
     else:

@@ -126,14 +126,14 @@ def _first_page(request: Request) -> Response:
     user, room = user_of(request), room_of(request)
     if user.role not in READING_ROLES:
         return RedirectResponse(FIRST_PAGES[user.role], 303)
-    found = room.worklist(user.code)
-    new = room.may_begin(user.code)
+    found = room.worklists.of(user.code)
+    new = room.worklists.may_begin(user.code)
     rows = [_row(one, opens=new or bool(one.opened_at)) for one in found]
     open_ = [row["assignment"] for row in rows if row["state"] != "signed" and row["opens"]]
     most = room.protocol.reading.cases_per_sitting
     return page(
         request, "worklist", rows=rows, next_assignment=open_[0] if open_ else None,
-        most=most, sitting=room.sitting(user.code) if most else 0, may_begin=new,
+        most=most, sitting=room.worklists.sitting(user.code) if most else 0, may_begin=new,
     )  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def _reading(request: Request, assignment: str) -> Response:
     if found is None:
         raise HTTPException(404, "Expected a case of yours, found none. Go to the worklist.")
     try:
-        room_of(request).require_sitting(found)
+        room_of(request).worklists.require_sitting(found)
     except BreakError as error:
         raise HTTPException(403, message_of(error)) from error
     return page(request, "reading", assignment=found.code, code=short_code(found))

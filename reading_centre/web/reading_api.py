@@ -67,7 +67,7 @@ def _own(request: Request, code: str) -> Assignment:
     found = room_of(request).assignment(code, user_of(request).code)
     if found is None:
         raise HTTPException(404, "Expected a case of yours, found none. Go to the worklist.")
-    room_of(request).require_sitting(found)
+    room_of(request).worklists.require_sitting(found)
     return found
 
 

@@ -19,7 +19,8 @@ from mri_pipeline.registry.schema import Base
 from mri_pipeline.registry.trail import entries
 from reading_centre.use_cases.analysis.run import run_trial
 from reading_centre.use_cases.reading.agreement import write_agreement
-from reading_centre.use_cases.reading.exchange import export_reads, import_reads
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
 from reading_centre.use_cases.reading.lock import lock_reads, unlock_read
 from reading_centre.use_cases.tables.release import release_trial_tables
 from reading_centre.use_cases.tables.trial_tables import write_trial_tables

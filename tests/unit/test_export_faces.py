@@ -13,7 +13,7 @@ from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.registry import Registry
 from reading_centre import cli
 from reading_centre.use_cases.reading import faces
-from reading_centre.use_cases.reading.exchange import export_reads
+from reading_centre.use_cases.reading.export_reads import export_reads
 from tests.unit.reading_trial import copy_of, write_kept_space
 
 CODES = ("BENCH000", "BENCH001")

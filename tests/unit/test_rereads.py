@@ -9,7 +9,8 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.reading.record import Purpose
 from mri_pipeline.reading.worklist import is_drawn, reading_code
 from reading_centre.use_cases.reading.agreement import write_agreement
-from reading_centre.use_cases.reading.exchange import export_reads, import_reads
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
 from reading_centre.use_cases.reading.lock import lock_reads
 from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from tests.unit.reading_trial import (

@@ -18,7 +18,8 @@ from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
-from reading_centre.use_cases.reading.exchange import export_reads, import_reads
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
 from reading_centre.use_cases.reading.lock import Proof, lock_reads, unlock_read
 from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from reading_centre.use_cases.trial.audit_verify import verify_trial

@@ -25,7 +25,8 @@ from reading_centre.use_cases.analysis import report_job, subject_reports
 from reading_centre.use_cases.analysis.report_job import start_renewal
 from reading_centre.use_cases.analysis.subject_jobs import make_job
 from reading_centre.use_cases.analysis.subject_reports import refresh_reports, write_trial_index
-from reading_centre.use_cases.reading.exchange import export_reads, import_reads
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
 from reading_centre.use_cases.reading.lock import lock_reads, unlock_read
 from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from reading_centre.use_cases.trial.staging import only_writer

@@ -50,7 +50,7 @@ def room(trial):
 def first_case(room, reader):
     client = browser(room, reader)
     client.get("/")
-    return Desk(client, room.worklist(reader)[0].code)
+    return Desk(client, room.worklists.of(reader)[0].code)
 
 
 # --- role x endpoint x own / other ------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ def test_a_one_time_password_serves_to_set_an_own_one_and_for_nothing_else(trial
     before = trial.protocol_file.read_bytes()
     give_one_time_password(trial, room, "R1")
     client = browser(room, "R1", password="set by the manager")
-    code = room.worklist("R1")[0].code
+    code = room.worklists.of("R1")[0].code
     for path in ("/", f"/reading/{code}"):
         assert client.get(path).headers["location"] == "/password", path
     for answer in (client.get(f"/api/reading/{code}/case"), client.post(f"/api/reading/{code}/lease", json={})):
@@ -538,7 +538,7 @@ def everything(room, reader):
     """All that a reader gets: headers and bodies of pages, cases, images, errors."""
     client = browser(room, reader)
     seen = [client.get("/")]
-    for assignment in room.worklist(reader):
+    for assignment in room.worklists.of(reader):
         desk = Desk(client, assignment.code)
         seen += [client.get(f"/reading/{assignment.code}"), desk.get("case"), desk.get("summary")]
         seen += [desk.do(7), desk.do(1, op="change", lesion=1, change="new", old=None), desk.post("sign", {})]
@@ -568,10 +568,10 @@ def test_no_subject_visit_site_or_file_is_seen_and_all_cases_have_one_shape(tria
 
 @pytest.mark.requirement("BLIND-03")
 def test_each_reader_has_other_codes(room):
-    codes = [{a.code for a in room.worklist(reader)} for reader in ("R1", "R2")]
+    codes = [{a.code for a in room.worklists.of(reader)} for reader in ("R1", "R2")]
     assert [len(own) for own in codes] == [14, 14]
     assert not codes[0] & codes[1]
-    assert room.worklist("ADJ") == []
+    assert room.worklists.of("ADJ") == []
 
 
 def test_a_fault_names_nothing(room, monkeypatch):

@@ -12,7 +12,8 @@ from mri_pipeline.reading.record import Purpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.registry.assignment_records import AssignmentState
-from reading_centre.use_cases.reading.exchange import export_reads, import_reads
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
 from reading_centre.use_cases.reading.lock import Proof, statement_of, unlock_read
 from reading_centre.use_cases.reading.signature import finish_signed
 from reading_centre.use_cases.tables.trial_tables import write_trial_tables
@@ -69,7 +70,7 @@ def room(trial):
 def desk_of(room, visit, reader="ADJ"):
     client = browser(room, reader)
     client.get("/")
-    (own,) = [a for a in room.worklist(reader) if a.visit == visit and a.state.value == "open"]
+    (own,) = [a for a in room.worklists.of(reader) if a.visit == visit and a.state.value == "open"]
     desk = Desk(client, own.code)
     desk.lease()
     return desk
@@ -245,7 +246,7 @@ def test_what_is_refused(room):
     answer = sign(desk)
     assert answer.status_code == 409
     assert f"{len(asked(desk))} undecided" in answer.text
-    assert [one for one in room.worklist("R1") if one.purpose != Purpose.READ] == []
+    assert [one for one in room.worklists.of("R1") if one.purpose != Purpose.READ] == []
     reader = browser(room, "R1")
     assert reader.get(f"{desk.url}/reads/A/T2").status_code == 403
     assert reader.get(f"{desk.url}/case").status_code == 404

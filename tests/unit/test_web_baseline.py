@@ -66,7 +66,7 @@ def real(room):
         if (
             part == "assignment"
         ):  # one without images is withdrawn when it is opened, and listed under another code
-            return room.worklist("R1")[0].code
+            return room.worklists.of("R1")[0].code
         return str({"kind": "csv" if "audit" in path else "T2", **things}[part])
 
     return of

@@ -25,9 +25,9 @@ from mri_pipeline.reading.worklist_item import numbered_proposals
 from mri_pipeline.registry.assignment_records import Edit
 from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import utc_now
-from reading_centre.use_cases.reading import room as reading_room
 from reading_centre.use_cases.reading.comparison import _analysed
-from reading_centre.use_cases.reading.exchange import export_reads, import_reads
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
 from reading_centre.use_cases.reading.lock import Proof, lock_reads, unlock_read
 from reading_centre.use_cases.reading.signature import finish_signed
 from reading_centre.use_cases.trial.audit_verify import verify_trial
@@ -57,7 +57,7 @@ def room(trial):
 def desk_of(room, visit, reader="R1", tab="tab"):
     client = browser(room, reader)
     client.get("/")
-    (own,) = [a for a in room.worklist(reader) if a.visit == visit and a.state.value == "open"]
+    (own,) = [a for a in room.worklists.of(reader) if a.visit == visit and a.state.value == "open"]
     return Desk(client, own.code, tab)
 
 
@@ -261,11 +261,11 @@ def test_a_case_is_neither_signed_nor_opened_while_a_withdrawn_scan_is_in_its_an
     for answer in (sign(desk), unopened.client.get(f"{unopened.url}/case")):
         assert (answer.status_code, answer.json()["detail"][: len(expected)]) == (409, expected)
     assert visits_of(trial)["wk04"].reads == ()
-    assert room.worklist("R1") == []
+    assert room.worklists.of("R1") == []
     with opened(trial) as registry:
         for visit in ("wk04", "wk12"):
             registry.record_analysis(SUBJECT, visit, ScanStatus.ANALYSED)
-    assert {one.visit for one in room.worklist("R1")} >= {"wk04", "wk12"}
+    assert {one.visit for one in room.worklists.of("R1")} >= {"wk04", "wk12"}
 
 
 def test_only_the_tab_that_edits_signs(room, desk):
@@ -285,7 +285,7 @@ def test_a_signature_compares_the_reads_of_its_subject_alone(tmp_path, monkeypat
 
     monkeypatch.setattr("reading_centre.use_cases.reading.comparison._analysed", watched)
     with opened_room(write_web_trial(tmp_path / "trial", subjects=2)) as room:
-        own = next(a for a in room.worklist("R1") if a.subject == SUBJECT)
+        own = next(a for a in room.worklists.of("R1") if a.subject == SUBJECT)
         desk = Desk(browser(room, "R1"), own.code)
         desk.decide_all()
         assert sign(desk).status_code == 200
@@ -695,7 +695,7 @@ def test_the_damaged_brain_of_another_subject_closes_no_case(tmp_path, caplog):
     trial = write_web_trial(tmp_path / "trial", subjects=2)
     trial.derivatives.space("BENCH001").brain.write_bytes(b"")
     with opened_room(trial) as room:
-        own = {a.subject: Desk(browser(room, "R1"), a.code) for a in room.worklist("R1") if a.visit == "wk04"}
+        own = {a.subject: Desk(browser(room, "R1"), a.code) for a in room.worklists.of("R1") if a.visit == "wk04"}
         assert own[SUBJECT].case["state"] == "open"
         assert "subject BENCH001: its head is not on the canvas" in caplog.text
         assert own["BENCH001"].client.get(f"{own['BENCH001'].url}/case").status_code == 503
@@ -720,7 +720,7 @@ def test_a_sitting_has_a_limit_and_opened_cases_count(trial, monkeypatch):
     """Cases that were opened before do not pass the limit: signed and opened ones count."""
     edit_protocol(trial, "readers = 1", "readers = 1\ncases_per_sitting = 2")
     with opened_room(trial) as room:
-        first, second, third = (Desk(browser(room, "R1"), own.code) for own in room.worklist("R1")[:3])
+        first, second, third = (Desk(browser(room, "R1"), own.code) for own in room.worklists.of("R1")[:3])
         page = f"/reading/{third.url.rsplit('/', 1)[1]}"
         first.decide_all()
         assert f'href="{page}"' in third.client.get("/").text
@@ -747,15 +747,15 @@ def test_a_sitting_has_a_limit_and_opened_cases_count(trial, monkeypatch):
             assert third.client.get(page).status_code == 403
         assert second.case["next_case"] is None
         assert first.client.get(f"{first.url}/case").status_code == 200  # signed reads stay visible
-        monkeypatch.setattr(reading_room, "BREAK", timedelta(seconds=-1))
-        assert (room.sitting("R1"), third.client.get(page).status_code) == (0, 200)
+        monkeypatch.setattr(worklists, "BREAK", timedelta(seconds=-1))
+        assert (room.worklists.sitting("R1"), third.client.get(page).status_code) == (0, 200)
         assert f'href="{page}"' in third.client.get("/").text
 
 
 def test_cases_that_are_opened_at_once_keep_the_limit_of_a_sitting(trial):
     edit_protocol(trial, "readers = 1", "readers = 1\ncases_per_sitting = 2")
     with opened_room(trial) as room, ThreadPoolExecutor(4) as pool:
-        codes = [own.code for own in room.worklist("R1")[:4]]
+        codes = [own.code for own in room.worklists.of("R1")[:4]]
         clients = [browser(room, "R1") for _ in codes]
         opened = pool.map(lambda one: one[0].get(f"/api/reading/{one[1]}/case"), zip(clients, codes, strict=True))
         assert sorted(answer.status_code for answer in opened) == [200, 200, 403, 403]
@@ -766,7 +766,7 @@ def test_a_reader_who_was_added_later_has_a_worklist(trial):
     with opened_room(trial) as room:
         account = f'code = "R9"\nname = "Dr R9"\npassword_hash = "{password_hash("a long password")}"'
         trial.protocol_file.write_text(f"{trial.protocol_file.read_text()}\n[[readers]]\n{account}\n")
-        assert {own.state.value for own in room.worklist("R9")} == {"open"}
+        assert {own.state.value for own in room.worklists.of("R9")} == {"open"}
 
 
 def test_hidden_rereads_come_under_another_code_and_change_no_read(trial):

@@ -21,8 +21,8 @@ from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from reading_centre.use_cases.reading.case import WHAT, Case, Json
 from reading_centre.use_cases.reading.comparison import compare_open_reads
-from reading_centre.use_cases.reading.exchange import enter_reads
 from reading_centre.use_cases.reading.faults import ConflictError, UnavailableError
+from reading_centre.use_cases.reading.import_reads import enter_reads
 from reading_centre.use_cases.reading.known_reads import known_reads, stored_read
 from reading_centre.use_cases.reading.lock import lock_visits, present_inputs, statement_of
 from reading_centre.use_cases.reading.room import ReadingRoom, not_held

@@ -1,13 +1,13 @@
-"""Reading: export of worklists and import of decisions. The registry records reader and time."""
+"""Export of blinded worklists."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from mri_pipeline.analysis.read_check import check_read, number_counted, number_parts
+from mri_pipeline.analysis.read_check import number_counted, number_parts
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.accounts import Role
@@ -16,34 +16,26 @@ from mri_pipeline.core.errors import AnalysisError, UsageError
 from mri_pipeline.core.io.exchange import identity
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
-from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.reading.adjudication import Dispute, blinded_order
-from mri_pipeline.reading.decisions import Imported, import_decisions
 from mri_pipeline.reading.items import ReadingItem, item_from_derivatives
-from mri_pipeline.reading.record import ReadRecord
-from mri_pipeline.reading.worklist import DisputeOf, Worklist, export_worklist, is_drawn
+from mri_pipeline.reading.worklist import DisputeOf, Worklist, export_worklist
 from mri_pipeline.reading.worklist_item import Faces
-from mri_pipeline.registry import Registry, ScanState, Use, VisitState
+from mri_pipeline.registry import Registry, ScanState, Use
 from mri_pipeline.registry.audit import AuditAction
-from mri_pipeline.registry.reads import refusal_of
+from reading_centre.use_cases.reading.awaiting import awaits_read, rereads_for
 from reading_centre.use_cases.reading.comparison import (
     compare_open_reads,
     dispute_from_files,
-    import_adjudication,
     opinions_of,
     reasons_of,
 )
 from reading_centre.use_cases.reading.faces import PackedMask, locate_faces
 from reading_centre.use_cases.reading.known_reads import (
     Summary,
-    counts_of,
-    known_reads,
     locked_visits,
     reader_code,
-    rereads_of,
 )
-from reading_centre.use_cases.reading.serial import previous_lesions, previous_visits
-from reading_centre.use_cases.trial.staging import only_writer
+from reading_centre.use_cases.reading.serial import previous_visits
 
 
 def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
@@ -227,144 +219,3 @@ def _nothing_awaits(role: Role) -> UsageError:
     adjudicator = role is Role.ADJUDICATOR
     what = "two reads that disagree" if adjudicator else "visits that await a read by this reader"
     return UsageError(f"expected {what}, found none", hint="see mri-pipeline status TRIAL")
-
-
-def rereads_for(trial: Trial, protocol: Protocol, registry: Registry, reader: str) -> list[ReadingItem]:
-    """The visits that a reader is to read a second time: a share of all, drawn by a keyed hash.
-
-    Parameters
-    ----------
-    trial : Trial
-    protocol : Protocol
-    registry : Registry
-    reader : str
-        Code of the reader.
-
-    Returns
-    -------
-    list of ReadingItem
-    """
-    percent = protocol.reading.rereads_percent
-    if not reader or not percent or protocol.reader(reader).role is not Role.READER:
-        return []
-    key, again = Sealed.open(trial).secret("reading"), rereads_of(registry, reader)
-    return [
-        item_from_derivatives(trial.derivatives, subject.code, visit.visit)
-        for subject in registry.state().subjects
-        for visit in subject.visits
-        if visit.scan is ScanState.ANALYSED
-        and (own := visit.by(reader)) is not None
-        and own.standing is not ReadStanding.REOPENED
-        and (subject.code, visit.visit) not in again
-        and is_drawn(key, subject.code, visit.visit, reader, percent=percent)
-    ]
-
-
-def awaits_read(visit: VisitState, reader: str, role: Role, protocol: Protocol) -> bool:
-    """True if a visit awaits a read by a reader or adjudicator.
-
-    Parameters
-    ----------
-    visit : VisitState
-        With an analysed scan.
-    reader : str
-        Code of the reader.
-    role : Role
-    protocol : Protocol
-
-    Returns
-    -------
-    bool
-    """
-    own = visit.by(reader)
-    if own is not None:
-        return own.standing is ReadStanding.REOPENED
-    if role is Role.ADJUDICATOR:
-        return visit.disputed
-    return refusal_of(visit.reads, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers) is None
-
-
-def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
-    """Import the decisions of a reader into files and registry. Unread visits remain open.
-
-    The read of another reader is never replaced. If the protocol asks for two reads of each visit, complete pairs are
-    compared.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the trial.
-    worklist : Path
-        Folder of the exported worklist with the decisions.
-    reader : str
-        Code of the reader.
-
-    Returns
-    -------
-    dict
-        ``confirmed``, ``unchanged`` and ``not_read_yet``: number of visits. ``notes``: messages to the reader on what
-        was cut off or does not count. With two reads of each visit also ``to_adjudicate``: number of visits whose
-        reads disagree, in the whole trial.
-
-    Raises
-    ------
-    SettingsError
-        If ``trial.toml`` lists readers and this is none of them.
-    UsageError, GridMismatchError, ImageError
-        As `mri_pipeline.reading.decisions.import_decisions`, and if the audit trail is broken. Nothing is stored then.
-    """
-    trial = Trial.existing(folder)
-    protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol, Use.NUMBERS) as registry:
-        code = reader_code(protocol, registry, reader)
-        if protocol.reader(code).role is Role.ADJUDICATOR:
-            imported = import_adjudication(trial, protocol, registry, worklist, reader=code)
-        else:
-            imported = _import_decisions(trial, protocol, registry, worklist, code)
-        if imported.notes:
-            registry.audit(AuditAction.READ_NOTES, reader=code, details={"notes": list(imported.notes)})
-        compare_open_reads(trial, protocol, registry)
-        disputed = sum(visit.disputed for subject in registry.state().subjects for visit in subject.visits)
-    summary: Summary = {
-        "confirmed": len(imported.reads),
-        "unchanged": len(imported.unchanged),
-        "not_read_yet": len(imported.unread),
-        "notes": list(imported.notes),
-    }
-    return summary | ({"to_adjudicate": disputed} if protocol.reading.readers == 2 else {})
-
-
-def _import_decisions(
-    trial: Trial, protocol: Protocol, registry: Registry, worklist: Path, reader: str
-) -> Imported:
-    return import_decisions(
-        worklist,
-        reads=trial.reads,
-        reader=reader,
-        enter=lambda records: enter_reads(registry, reader, records),
-        check=lambda masks, what: check_read(masks, protocol.lesions, what=what),
-        known=known_reads(registry, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers),
-        hold=lambda subject: only_writer(trial, subject),
-        previous_t2=previous_lesions(trial, protocol, registry),
-    )
-
-
-def enter_reads(
-    registry: Registry, reader: str, records: Sequence[ReadRecord], status: ReadStatus = ReadStatus.CONFIRMED
-) -> None:
-    """Enter the reads and hidden second reads of a reader in the registry, all or none.
-
-    Parameters
-    ----------
-    registry : Registry
-    reader : str
-        Code of the reader.
-    records : sequence of ReadRecord
-    status : ReadStatus
-        Confirmed, or adjudicated.
-    """
-    reads, rereads = (
-        {(record.subject, record.visit): counts_of(record) for record in records if record.reread is reread}
-        for reread in (False, True)
-    )
-    registry.record_reads(reads, reader=reader, status=status, rereads=rereads)
