@@ -63,11 +63,7 @@ def not_writable(error: OSError, path: Path | str) -> UsageError:
 
 
 TrialFolder = Annotated[Path, typer.Argument(metavar="TRIAL", help="Folder of the trial.")]
-
-
 Upload = Annotated[Path, typer.Argument(metavar="UPLOAD", help="DICOM as a folder, zip or tar.")]
-
-
 SiteCode = Annotated[str, typer.Option("--site", help="Code of the site, as in trial.toml.")]
 
 
@@ -84,8 +80,6 @@ BeforeInfusion = Annotated[
         "--before-infusion", help="Statement of the site: did the scan come before the infusion of that visit?"
     ),
 ]
-
-
 PatientChanged = Annotated[
     str,
     typer.Option(
@@ -94,8 +88,6 @@ PatientChanged = Annotated[
         help="Accept another name, number or birth date of the same patient, for this reason.",
     ),
 ]
-
-
 Series = Annotated[
     list[str] | None,
     typer.Option(
@@ -105,36 +97,22 @@ Series = Annotated[
         "Repeat it for each contrast.",
     ),
 ]
-
-
 Processes = Annotated[int, typer.Option("--nprocs", min=1, help="Processes that may run at once.")]
-
-
 PluginName = Annotated[
     Plugin,
     typer.Option(
         "--plugin", help="Linear: one after another; MultiProc: --nprocs processes; SLURM: jobs of a cluster."
     ),
 ]
-
-
 Partition = Annotated[str, typer.Option("--partition", help="SLURM: partition of the jobs.")]
-
-
 Account = Annotated[str, typer.Option("--account", help="SLURM: account of the jobs.")]
-
-
 TimeLimit = Annotated[
     int | None,
     typer.Option("--time-limit", min=1, help="SLURM: minutes of a job. Default: by the number of visits."),
 ]
-
-
 JobMemory = Annotated[
     float | None, typer.Option("--job-memory", min=0.1, help="SLURM: memory of a job in GB. Default: 4.")
 ]
-
-
 JobCommand = Annotated[
     str,
     typer.Option(
@@ -143,23 +121,15 @@ JobCommand = Annotated[
         "'bsub -K' or 'qsub -sync y -b y'.",
     ),
 ]
-
-
 KeepWork = Annotated[bool, typer.Option("--keep-work", help="Keep Nipype's cache of a subject after its success.")]
-
-
 SegmenterFile = Annotated[
     Path | None,
     typer.Option("--segmenter", help="TOML file of an external T2 segmenter (docs/segmenters.md)."),
 ]
-
-
 Calibrate = Annotated[
     bool,
     typer.Option("--calibrate", help="Also measure which size of lesion each scan shows, with simulated lesions."),
 ]
-
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 

@@ -26,15 +26,9 @@ if TYPE_CHECKING:  # pydantic is not needed for --help
 
 
 STDOUT = Console(highlight=False)
-
-
 STDERR = Console(stderr=True, highlight=False)
-
-
 LINE_EVERY_S = 60.0
 """Time between two lines of progress where the output is no terminal."""
-
-
 _BAR_EVERY_S = 0.5
 
 

@@ -30,8 +30,6 @@ from workflows.executors import Execution
 
 REGISTRATION_MM: Final = 1.0
 """Largest error of a registration within the brain. docs/accuracy.md has 0.58 mm at worst."""
-
-
 _RADIUS_MM: Final = 60.0
 """The error of a registration is measured at points of a sphere of this radius, which a brain contains."""
 

@@ -88,7 +88,7 @@ def test_a_cut_trail_is_found_by_its_anchor_alone(trial, tmp_path):
     (deviation,) = verify_trial(trial.root, anchor).deviations
     assert (
         deviation
-        == f"audit trail: expected entry {count} with hash {last[:12]} of the anchor, found {count - 1} entries"
+        == f"audit trail: expected entry {count} of the anchor (hash {last[:12]}), found {count - 1} entries"
     )
     anchor.write_text("{}")
     with pytest.raises(UsageError, match=r"expected an anchor of the audit trail, found none in anchor\.json"):

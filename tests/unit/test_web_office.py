@@ -21,7 +21,7 @@ from mri_pipeline.registry.jobs import LONG, MOST_ATTEMPTS_LONG, JobKind
 from reading_centre.use_cases.office.trial_office import sites_at_a_glance, totals
 from reading_centre.use_cases.tables.trial_tables import WrittenTables
 from reading_centre.use_cases.trial.init import init_trial
-from reading_centre.use_cases.uploads.dummy_run import acceptance_report
+from reading_centre.use_cases.uploads.dummy_run_report import acceptance_report
 from reading_centre.use_cases.uploads.jobs import Lane, do_jobs, lanes_with_work
 from reading_centre.use_cases.uploads.quarantine import show_quarantine
 from reading_centre.web.render import sentences
@@ -322,7 +322,7 @@ def test_runs_and_tables_are_ordered_and_done_by_a_process_of_their_own(room, ma
     assert {job.state for job in room.registry.jobs.latest()} == {"waiting"}
     with (
         mock.patch("reading_centre.use_cases.analysis.run.run_trial", return_value=BATCH) as run,
-        mock.patch("reading_centre.use_cases.uploads.jobs.refresh_reports") as renewed,
+        mock.patch("reading_centre.use_cases.uploads.job_work.refresh_reports") as renewed,
     ):
         do_jobs(room.trial.root, Lane.LONG)
     assert run.call_args.kwargs == {"only_failed": False}
@@ -383,7 +383,7 @@ def test_an_order_waits_in_one_step_and_its_wishes_are_in_the_registry(room, man
             "reading_centre.use_cases.tables.trial_tables.write_trial_tables", side_effect=written
         ) as write,
         mock.patch("reading_centre.use_cases.analysis.run.run_trial", return_value=BatchOutcome(())) as run,
-        mock.patch("reading_centre.use_cases.uploads.jobs.refresh_reports"),
+        mock.patch("reading_centre.use_cases.uploads.job_work.refresh_reports"),
     ):
         do_jobs(room.trial.root, Lane.LONG)
     assert write.call_args.kwargs == {"provisional": True}
@@ -446,7 +446,9 @@ def test_a_run_that_is_interrupted_goes_on_and_speaks_of_no_upload(room, manager
 
 def test_a_fault_of_a_report_speaks_of_no_upload(room, manager):
     page = manager.post("/office/analysis/quality").headers["location"]
-    with mock.patch("reading_centre.use_cases.uploads.jobs.quality_overview", side_effect=RuntimeError("/a/path")):
+    with mock.patch(
+        "reading_centre.use_cases.uploads.job_work.quality_overview", side_effect=RuntimeError("/a/path")
+    ):
         do_jobs(room.trial.root)
     facts = manager.get(page).text.split("<dl")[1].split("</dl>")[0]
     assert "Expected a job that can be done, found an unexpected RuntimeError." in facts

@@ -25,6 +25,7 @@ from mri_pipeline.reading.worklist_item import numbered_proposals
 from mri_pipeline.registry.assignment_records import Edit
 from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import utc_now
+from reading_centre.use_cases.reading import worklists
 from reading_centre.use_cases.reading.comparison import _analysed
 from reading_centre.use_cases.reading.export_reads import export_reads
 from reading_centre.use_cases.reading.import_reads import import_reads

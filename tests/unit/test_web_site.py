@@ -24,8 +24,8 @@ from mri_pipeline.intake.quarantined import quarantine_entries
 from mri_pipeline.registry.jobs import SHORT, JobKind, JobState
 from reading_centre.use_cases import serve
 from reading_centre.use_cases.trial.private_folder import WAITING
+from reading_centre.use_cases.uploads import job_work, site_door
 from reading_centre.use_cases.uploads import jobs as upload_job
-from reading_centre.use_cases.uploads import site_door
 from reading_centre.use_cases.uploads import waiting as waiting_upload
 from reading_centre.use_cases.uploads.jobs import Lane, Worker, do_jobs, lanes_with_work
 from reading_centre.use_cases.uploads.waiting import WaitingUpload, sweep_uploads
@@ -439,7 +439,7 @@ def test_a_check_waits_for_the_upload_and_does_not_count_as_interrupted(room, si
     monkeypatch.setattr(upload_job, "_WAIT_FOR_UPLOAD_S", 60)
     job = room.registry.jobs.take(SHORT)
     check = Thread(target=upload_job._do, args=(room.trial, room.registry, job))
-    with mock.patch.object(upload_job, "receive_visit", side_effect=UploadRefusedError("expected a scan")):
+    with mock.patch.object(job_work, "receive_visit", side_effect=UploadRefusedError("expected a scan")):
         with WaitingUpload(room.trial, upload).held():
             check.start()
             time.sleep(0.2)
@@ -452,7 +452,7 @@ def test_an_upload_that_was_not_checked_is_kept_until_there_is_room(room, site, 
     upload = send(site, visit_zip)
     full = UsageError("expected room on the disk, found none", hint="free some")
     with (
-        mock.patch.object(upload_job, "receive_visit", side_effect=full),
+        mock.patch.object(job_work, "receive_visit", side_effect=full),
         mock.patch("reading_centre.use_cases.uploads.desk.require_room", side_effect=full),
     ):
         do_jobs(room.trial.root)
@@ -475,7 +475,7 @@ def test_an_upload_that_was_not_checked_is_kept_until_there_is_room(room, site, 
 def test_an_unexpected_fault_keeps_the_upload_in_quarantine_and_tells_no_path(room, site, visit_zip):
     upload = send(site, visit_zip)
     fault = RuntimeError("/hospital/Mustermann")
-    with mock.patch("reading_centre.use_cases.uploads.jobs.receive_visit", side_effect=fault):
+    with mock.patch("reading_centre.use_cases.uploads.job_work.receive_visit", side_effect=fault):
         do_jobs(room.trial.root)
     job = room.registry.jobs.find(upload)
     assert job.state is JobState.REFUSED
@@ -521,7 +521,7 @@ def test_another_process_does_the_jobs_once(room, site, visit_zip):
 def test_a_data_manager_tries_a_refused_upload_again(room, site, visit_zip):
     room.registry.record_dummy_run("S01", accepted=False, upload_digest="d9")
     room.registry.record_dummy_run("S01", accepted=True, upload_digest="d9")
-    with mock.patch("reading_centre.use_cases.uploads.jobs.receive_visit", side_effect=RuntimeError):
+    with mock.patch("reading_centre.use_cases.uploads.job_work.receive_visit", side_effect=RuntimeError):
         send(site, visit_zip)
         do_jobs(room.trial.root)
     manager = browser(room, "DM")
@@ -549,7 +549,7 @@ def test_a_data_manager_tries_a_refused_upload_again(room, site, visit_zip):
 
 @pytest.mark.parametrize("sent", [lambda whole: whole, lambda whole: whole[:-2000]])
 def test_a_retry_that_was_killed_before_its_end_is_not_reported_as_failed(room, site, visit_zip, sent):
-    with mock.patch("reading_centre.use_cases.uploads.jobs.receive_visit", side_effect=RuntimeError):
+    with mock.patch("reading_centre.use_cases.uploads.job_work.receive_visit", side_effect=RuntimeError):
         send(site, sent(visit_zip))
         do_jobs(room.trial.root)
     manager = browser(room, "DM")

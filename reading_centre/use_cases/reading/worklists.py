@@ -22,8 +22,6 @@ from reading_centre.use_cases.trial.people import People
 
 BREAK: Final = timedelta(minutes=60)
 """A sitting ends after this time without a signature."""
-
-
 _UNSIGNED = frozenset({ReadStanding.COUNTS, ReadStanding.OPEN, ReadStanding.COMPARED})
 """A read in one of these standings is complete. It can be signed until it is locked."""
 

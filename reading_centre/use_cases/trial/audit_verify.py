@@ -122,7 +122,7 @@ def _against_anchor(entries: list[AuditEntry], anchor: Path) -> Iterator[str]:
         ) from error
     if len(entries) < count or (count and entries[count - 1].hash != last):
         found = f"hash {entries[count - 1].hash[:12]}" if len(entries) >= count else f"{len(entries)} entries"
-        yield f"audit trail: expected entry {count} with hash {last[:12]} of the anchor, found {found}"
+        yield f"audit trail: expected entry {count} of the anchor (hash {last[:12]}), found {found}"
 
 
 def _reads(trial: Trial, registry: Registry) -> Iterator[str]:

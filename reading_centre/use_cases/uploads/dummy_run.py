@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mri_pipeline.core.errors import (
     ComplianceError,
-    ExternalToolError,
     IdentityError,
     UploadRefusedError,
-    UsageError,
 )
-from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import Protocol, load_protocol
+from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Gate, Registry, ScannerGate, ScannerState, require_storable
-from mri_pipeline.registry.audit import AuditAction, os_user
-from qc.acceptance import DummyRun, judge_dummy_run
-from qc.compliance import Purpose
+from mri_pipeline.registry.audit import AuditAction
+from qc.acceptance import DummyRun
 from qc.findings import NEVER_OVERRULED
 from qc.measure_record import measure_record
-from qc.reports.acceptance import Context, acceptance_html, acceptance_json, add_decision, decisions_of
+from qc.reports.acceptance import add_decision
 from qc.reports.pdf import chromium, write_pdf
-from qc.scan_profile import scan_profile
 from reading_centre.use_cases.office.query import questions
 from reading_centre.use_cases.trial.private_folder import private_folder
 from reading_centre.use_cases.uploads.desk import UploadDesk, scanner_facts, settle_upload, upload_desk
+from reading_centre.use_cases.uploads.dummy_run_judgement import accept_dummy_run
+from reading_centre.use_cases.uploads.dummy_run_report import acceptance_report, renew_pdf, write_acceptance
 from reading_centre.use_cases.uploads.series_statement import statement_text
-from workflows.intake import IntakeJob, run_intake
 
 
 @dataclass(frozen=True)
@@ -123,31 +120,16 @@ def receive_dummy_run(
     if pdf:
         chromium()
     with upload_desk(folder, site, upload) as desk, private_folder(desk.trial.work) as work:
-        upload = desk.upload
         digest = desk.measured(sha256)
-        with _refusals(desk, upload, digest, site, received, pdf=pdf) as judged:
-            try:
-                run, alarm = accept_dummy_run(
-                    upload,
-                    protocol=desk.protocol,
-                    site=site,
-                    trial=desk.trial.root,
-                    work_dir=work / "upload",
-                    cleared=desk.registry.releases.of(digest).cleared,
-                    stated=stated,
-                )
-            except UploadRefusedError:
-                desk.registry.require_latest_dummy_run(site, digest, received)  # its scanner is not known
-                raise
-            known = _of_scanner(run)
-            desk.registry.require_latest_dummy_run(
-                site, digest, received, scanner=known["scanner"], coil=known["coil"]
+        with _refusals(desk, desk.upload, digest, site, received, pdf=pdf) as judged:
+            run, alarm = _judged_latest(
+                desk, work / "upload", digest=digest, site=site, received=received, stated=stated
             )
             judged.append(run)
             if stated:
                 details = {"upload": digest, "series": statement_text(stated)}
                 desk.registry.audit(AuditAction.SERIES_STATED, target=site, details=details)
-            report = _write_acceptance(desk, run, digest, by=by)
+            report = write_acceptance(desk, run, digest, by=by)
             if not run.verdict.opens_gate:
                 raise _refusal(run, alarm, report)
         state = desk.registry.record_dummy_run(
@@ -157,7 +139,7 @@ def receive_dummy_run(
             findings=questions(run.of(Action.QUERY)),
             undecided=desk.protocol.scanner_gate.persons > 0,
             received=received,
-            **known,
+            **_of_scanner(run),
         )
         if state not in {ScannerState.REFUSED, ScannerState.UNDECIDED}:  # by a person, or until one decides
             desk.settle_waiting(digest, kind="dummy run")
@@ -165,6 +147,29 @@ def receive_dummy_run(
             write_pdf(report)
         queries = tuple(finding.message for finding in run.of(Action.QUERY))
         return ReceivedDummyRun(site, run.verdict.value, state.value, queries, str(report))
+
+
+def _judged_latest(
+    desk: UploadDesk, work: Path, *, digest: str, site: str, received: str, stated: Mapping[Contrast, int] | None
+) -> tuple[DummyRun, IdentityError | None]:
+    """Judge the upload, unless a later dummy run of its scanner was judged. As `accept_dummy_run`."""
+    require_latest = partial(desk.registry.require_latest_dummy_run, site, digest, received)
+    try:
+        run, alarm = accept_dummy_run(
+            desk.upload,
+            protocol=desk.protocol,
+            site=site,
+            trial=desk.trial.root,
+            work_dir=work,
+            cleared=desk.registry.releases.of(digest).cleared,
+            stated=stated,
+        )
+    except UploadRefusedError:
+        require_latest()  # its scanner is not known
+        raise
+    known = _of_scanner(run)
+    require_latest(scanner=known["scanner"], coil=known["coil"])
+    return run, alarm
 
 
 def _of_scanner(run: DummyRun) -> dict[str, Any]:
@@ -239,7 +244,7 @@ def decide_dummy_run(
     )
     if gate.state is ScannerState.ACCEPTED and not gate.proposed:
         settle_upload(trial, gate.latest_digest, kind="dummy run")
-    _renew_pdf(report)
+    renew_pdf(report)
     return gate
 
 
@@ -284,107 +289,3 @@ def _refusal(run: DummyRun, alarm: IdentityError | None, report: Path) -> Upload
     return ComplianceError(
         "; ".join(finding.message for finding in reasons), hint=f"send the site its acceptance report: {report}"
     )
-
-
-def acceptance_report(trial: Trial, site: str, digest: str) -> Path:
-    """Path of the acceptance report of a dummy run.
-
-    Parameters
-    ----------
-    trial : Trial
-    site : str
-        Code of the site.
-    digest : str
-        SHA-256 of the upload.
-
-    Returns
-    -------
-    Path
-    """
-    return trial.reports / f"dummy-run_{site}_{digest[:8]}.html"
-
-
-def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str, *, by: str) -> Path:
-    path = acceptance_report(desk.trial, run.site, digest)
-    context = Context(desk.protocol, digest, dt.datetime.now(dt.UTC).date(), by or os_user(), decisions_of(path))
-    write_atomic(path.with_suffix(".json"), acceptance_json(run, context))
-    write_atomic(path, acceptance_html(run, context))
-    path.with_suffix(".pdf").unlink(missing_ok=True)  # of an earlier judgement
-    return path
-
-
-def _renew_pdf(page: Path) -> None:
-    """Write an existing PDF again; it is removed if Chromium is missing or fails."""
-    if page.with_suffix(".pdf").is_file():
-        page.with_suffix(".pdf").unlink()
-        with suppress(UsageError, ExternalToolError):
-            write_pdf(page)
-
-
-def accept_dummy_run(
-    upload: Path,
-    *,
-    protocol: Protocol,
-    site: str,
-    trial: Path,
-    work_dir: Path,
-    cleared: frozenset[str] = frozenset(),
-    stated: Mapping[Contrast, int] | None = None,
-) -> tuple[DummyRun, IdentityError | None]:
-    """Judge a site's dummy run, headers and images.
-
-    Parameters
-    ----------
-    upload : Path
-        Zip, tar or folder of DICOM.
-    protocol : Protocol
-    site : str
-        A site of the protocol.
-    trial : Path
-        Folder of the trial, with its secrets.
-    work_dir : Path
-        New private folder; removed by the caller.
-    cleared : frozenset of str
-        Header elements by series whose values are no identities (`Blinding.cleared`).
-    stated : mapping of Contrast to int, optional
-        Series numbers by the site's statement (`mri_pipeline.intake.stated`).
-
-    Returns
-    -------
-    run : DummyRun
-        With its verdict. A violation of the protocol does not raise an error, so that the site gets the whole list.
-    alarm : IdentityError or None
-        An identity that would remain after de-identification. It is one of the refusals of `run`.
-
-    Raises
-    ------
-    SettingsError
-        If the protocol has no such site.
-    UploadRefusedError
-        If the upload is unsafe or unreadable, or mixes patients or studies.
-    """
-    protocol.site(site)
-    job = IntakeJob(
-        upload, trial, protocol, Purpose.DUMMY_RUN, code="DUMMYRUN", cleared=cleared, stated=stated or {}
-    )
-    result = run_intake(job, work_dir)
-    checked, converted, refusal = result.checked, result.converted, result.refusal
-    alarm = refusal if isinstance(refusal, IdentityError) else None
-    if converted is None:
-        compliance = checked.compliance
-        profile = checked.profile if alarm is None else None  # model and software are shown in the report
-    else:
-        compliance, chosen = converted.decision.compliance, converted.decision.chosen
-        profile = scan_profile(chosen) if chosen else None
-    images = {} if converted is None else converted.images()
-    run = judge_dummy_run(
-        site,
-        protocol=protocol,
-        compliance=compliance,
-        conversion_fault="" if refusal is None else refusal.message,
-        recognised=checked.recognised,
-        profile=profile,
-        images=images,
-        measures={} if converted is None else {c: converted.measures[c] for c in images},
-    )
-    return run, alarm
