@@ -138,7 +138,7 @@ for _name, _command, _summary in (
     ("receive", receive.receive, "Receive studies by DICOM C-STORE into the gate."),
     ("run", run.run, "Analyse all subjects with new scans."),
     ("read", read.read, "Export worklists, import decisions, lock reads."),
-    ("serve", serve.serve, "Serve the reading room to browsers."),
+    ("serve", serve.serve, "Serve the web application: reading, sites, office."),
     ("agreement", agreement.agreement, "Report the agreement of readers."),
     ("tables", tables.tables, "Write the blinded tables."),
     ("export-dicom", export_dicom.export_dicom, "Write lesions as DICOM segmentations and reports."),

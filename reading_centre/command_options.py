@@ -93,8 +93,8 @@ Series = Annotated[
     typer.Option(
         "--series",
         metavar="CONTRAST=NUMBER",
-        help="Statement of the site: number of the series of a contrast, such as FLAIR=4; or a file of such lines. "
-        "Repeat it for each contrast.",
+        help="Statement of the site: series number of a contrast, such as FLAIR=4, or a file of such lines. "
+        "May be repeated, once for each contrast.",
     ),
 ]
 Processes = Annotated[int, typer.Option("--nprocs", min=1, help="Processes that may run at once.")]
@@ -117,18 +117,20 @@ JobCommand = Annotated[
     str,
     typer.Option(
         "--job-command",
-        help="Other schedulers: command in front of the program of a subject, which waits for its end, such as "
+        help="Other schedulers: command that submits the program of a subject and waits for its end, such as "
         "'bsub -K' or 'qsub -sync y -b y'.",
     ),
 ]
-KeepWork = Annotated[bool, typer.Option("--keep-work", help="Keep Nipype's cache of a subject after its success.")]
+KeepWork = Annotated[bool, typer.Option("--keep-work", help="Keep Nipype's cache of subjects that are done.")]
 SegmenterFile = Annotated[
     Path | None,
     typer.Option("--segmenter", help="TOML file of an external T2 segmenter (docs/segmenters.md)."),
 ]
 Calibrate = Annotated[
     bool,
-    typer.Option("--calibrate", help="Also measure which size of lesion each scan shows, with simulated lesions."),
+    typer.Option(
+        "--calibrate", help="Also measure the detection rate of simulated lesions by size, for each scan."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 

@@ -17,9 +17,9 @@ app = typer.Typer(
     help="The audit trail: show, verify, export, anchor.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Subject = Annotated[str, typer.Option("--subject", help="Entries on this blinded code, or on this site, only.")]
-Actor = Annotated[str, typer.Option("--actor", help="Entries of this reader or account only.")]
-Action = Annotated[str, typer.Option("--action", help="Entries of this action only, such as 'read locked'.")]
+Subject = Annotated[str, typer.Option("--subject", help="Only entries on this blinded code or site.")]
+Actor = Annotated[str, typer.Option("--actor", help="Only entries of this reader or account.")]
+Action = Annotated[str, typer.Option("--action", help="Only entries of this action, such as 'read locked'.")]
 Since = Annotated[str, typer.Option("--since", help="Entries from this time on: 2026-03-01 or longer, UTC.")]
 Until = Annotated[str, typer.Option("--until", help="Entries up to this time: 2026-03-31 or longer, UTC.")]
 
@@ -52,7 +52,7 @@ def show(
 def verify(
     trial: TrialFolder,
     anchor: Annotated[
-        Path | None, typer.Option("--anchor", help="File of 'audit anchor': the trail contains its entry.")
+        Path | None, typer.Option("--anchor", help="File of 'audit anchor'; the trail must contain its entry.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -19,7 +19,12 @@ def backup(
         typer.Option("--to", metavar="DIR", help="New folder for the backup.", callback=require_writable),
     ],
     sealed_to: Annotated[
-        Path, typer.Option("--sealed-to", metavar="DIR", help="New folder, apart from it, for the sealed folder.")
+        Path,
+        typer.Option(
+            "--sealed-to",
+            metavar="DIR",
+            help="New folder outside of the backup, for the copy of the sealed folder.",
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -38,11 +43,16 @@ def restore(
     trial: Annotated[Path, typer.Argument(metavar="TRIAL", help="New folder for the trial.")],
     backup: Annotated[Path, typer.Option("--from", metavar="DIR", help="Folder of the backup.")],
     sealed: Annotated[
-        Path, typer.Option("--sealed-from", metavar="DIR", help="Folder of --sealed-to of the same backup.")
+        Path,
+        typer.Option(
+            "--sealed-from", metavar="DIR", help="Folder that was given as --sealed-to for the same backup."
+        ),
     ],
     database_url: Annotated[
         str | None,
-        typer.Option("--database-url", help="Empty database instead of that of trial.toml; '' for SQLite."),
+        typer.Option(
+            "--database-url", help="URL of an empty database instead of the one in trial.toml; '' for SQLite."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

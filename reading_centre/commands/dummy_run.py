@@ -46,21 +46,25 @@ def dummy_run(
             "--decide", help="Decide on the dummy run of the site that waits for it, or else on the latest."
         ),
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why it is decided so, without patient data.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Reason for the decision, without patient data.")] = "",
     by: Annotated[
-        str, typer.Option("--by", help="Who decides, or the reviewer whom the report names; no patient data.")
+        str, typer.Option("--by", help="Person who decides, or reviewer named in the report; no patient data.")
     ] = "",
     scanner: Annotated[
         int | None,
-        typer.Option("--scanner", help="Number of the scanner that is decided on, if there are several."),
+        typer.Option("--scanner", help="Number of the scanner, if the site has several."),
     ] = None,
     coil: Annotated[
-        str | None, typer.Option("--coil", help="Its receive coil, if it has several; '' if it is not stated.")
+        str | None,
+        typer.Option("--coil", help="Receive coil, if the scanner has several; '' if it is not stated."),
     ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Write the report as PDF, too (with Chromium).")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check the dummy run of a scanner, write the acceptance report and set its gate; or enter a person's decision."""
+    """Check the dummy run of a scanner, write the acceptance report and set its gate.
+
+    With --decide: enter the decision of a person instead.
+    """
     if decide is not None:
         if upload is not None:
             raise UsageError(

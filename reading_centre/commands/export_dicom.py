@@ -37,7 +37,10 @@ def export_dicom(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write locked lesions as DICOM segmentations and reports, on the grid of the FLAIR, whole or not at all."""
+    """Write locked lesions as DICOM segmentations and reports on the grid of the FLAIR.
+
+    If one subject cannot be exported, nothing is written.
+    """
     from reading_centre.use_cases.tables.export_dicom import export_dicom as export
 
     done = export(trial, to=to, subjects=tuple(subject or ()), provisional=provisional)

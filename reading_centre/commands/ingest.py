@@ -40,7 +40,7 @@ def ingest(
     ] = None,
     site: Annotated[str, typer.Option("--site", help="Code of the site, as in trial.toml.")] = "",
     subject: Annotated[
-        str, typer.Option("--subject", help="Trial number of the subject; it is not stored openly.")
+        str, typer.Option("--subject", help="Trial number of the subject. Only the sealed folder has it.")
     ] = "",
     visit: Annotated[str, typer.Option("--visit", help="Label of the visit, such as wk04.")] = "",
     replace: Annotated[
@@ -57,7 +57,7 @@ def ingest(
         typer.Option(
             "--manifest",
             help="Ingest a batch instead of one upload: a CSV file with the columns site, subject, visit, upload, "
-            "before_infusion. Uploads that are stored already are passed over.",
+            "before_infusion. Uploads that are stored already are skipped.",
         ),
     ] = None,
     nprocs: Annotated[int, typer.Option("--nprocs", min=1, help="Uploads of the manifest at a time.")] = 1,

@@ -43,7 +43,7 @@ Replace = Annotated[
 @app.command("list", short_help="List refused uploads.")
 def list_(
     trial: TrialFolder,
-    everything: Annotated[bool, typer.Option("--all", help="Also entries that were settled.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include settled entries.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List refused uploads with site, visit and reason."""
@@ -106,8 +106,8 @@ def retry(
 def release(
     trial: TrialFolder,
     entry: Entry,
-    reason: Annotated[str, typer.Option("--reason", help="Why it is accepted, without patient data.")],
-    by: Annotated[str, typer.Option("--by", help="Who decides.")],
+    reason: Annotated[str, typer.Option("--reason", help="Reason for the release, without patient data.")],
+    by: Annotated[str, typer.Option("--by", help="Person who decides.")],
     subject: Subject = "",
     visit: Visit = "",
     replace: Replace = "",
@@ -119,12 +119,12 @@ def release(
         typer.Option(
             "--clear-identity",
             metavar="TAG",
-            help="Tag whose value is no identity, such as 0018,1020; 4:0018,1020 for series 4 alone.",
+            help="Tag whose value does not identify the patient, such as 0018,1020; 4:0018,1020 for series 4 only.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Accept an upload that a limit of the protocol or an identity alarm refused. Safety is never overruled."""
+    """Accept an upload that was refused by a limit of the protocol or an identity alarm. Safety is never overruled."""
     from reading_centre.use_cases.uploads.quarantine import release_upload
     from reading_centre.use_cases.uploads.series_statement import read_statement
 
@@ -151,7 +151,7 @@ def withdraw(
     subject: Annotated[str, typer.Option("--subject", help="Trial number of the subject.")],
     visit: Annotated[str, typer.Option("--visit", help="Label of the visit, such as wk04.")],
     reason: Annotated[str, typer.Option("--reason", help="Why it is withdrawn, without patient data.")],
-    by: Annotated[str, typer.Option("--by", help="Who decides.")],
+    by: Annotated[str, typer.Option("--by", help="Person who decides.")],
     as_json: AsJson = False,
 ) -> None:
     """Withdraw the accepted scan of a visit without a replacement: wrong patient, withdrawn consent.

@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the query.")]
-By = Annotated[str, typer.Option("--by", help="Who acts, such as 'S01 radiographer'; no patient data.")]
+By = Annotated[str, typer.Option("--by", help="Person who acts, such as 'S01 radiographer'; no patient data.")]
 
 
 class Shown(StrEnum):
@@ -36,8 +36,8 @@ class Shown(StrEnum):
 @app.command("list", short_help="List queries.")
 def list_(
     trial: TrialFolder,
-    state: Annotated[Shown, typer.Option("--state", help="Queries of this state.")] = Shown.OPEN,
-    site: Annotated[str, typer.Option("--site", help="Queries of this site only.")] = "",
+    state: Annotated[Shown, typer.Option("--state", help="Only queries in this state.")] = Shown.OPEN,
+    site: Annotated[str, typer.Option("--site", help="Only queries of this site.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """List queries with site, subject, visit, reason and limit."""
@@ -81,7 +81,7 @@ def answer(
 def close(
     trial: TrialFolder,
     number: Number,
-    reason: Annotated[str, typer.Option("--reason", help="Why it is closed, without patient data.")],
+    reason: Annotated[str, typer.Option("--reason", help="Reason for closing, without patient data.")],
     by: By,
     as_json: AsJson = False,
 ) -> None:

@@ -24,7 +24,10 @@ def read(
         Path | None, typer.Option("--import", help="Import decisions and masks from this folder.")
     ] = None,
     reader: Annotated[
-        str, typer.Option("--reader", help="Who reads; with --export: only what awaits this reader.")
+        str,
+        typer.Option(
+            "--reader", help="Code of the reader. With --export: only the visits that await this reader."
+        ),
     ] = "",
     lock: Annotated[bool, typer.Option("--lock", help="Sign and lock the reader's reads.")] = False,
     unlock: Annotated[
@@ -45,7 +48,10 @@ def read(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Readers confirm or correct the proposed lesions: --export, --import, --lock, --unlock, --account."""
+    """Export worklists, import the decisions of readers, sign and lock reads, make accounts.
+
+    One of --export, --import, --lock, --unlock and --account.
+    """
     from reading_centre.use_cases.reading import lock as read_lock
     from reading_centre.use_cases.reading.export_reads import export_reads
     from reading_centre.use_cases.reading.import_reads import import_reads

@@ -20,12 +20,13 @@ def receive(
     ] = "127.0.0.1",
     ae_title: Annotated[str, typer.Option("--ae-title", help="Own AE title.")] = "MRI_PIPELINE",
     quiet_seconds: Annotated[
-        float, typer.Option("--quiet-seconds", min=0.1, help="A study is complete if nothing came for this time.")
+        float,
+        typer.Option("--quiet-seconds", min=0.1, help="A study is complete after this time without new images."),
     ] = 60.0,
     broken_seconds: Annotated[
         float,
         typer.Option(
-            "--broken-seconds", min=0.1, help="How long a study that broke off or lacks a part waits for the rest."
+            "--broken-seconds", min=0.1, help="Waiting time for the rest of an interrupted or incomplete study."
         ),
     ] = 1800.0,
 ) -> None:

@@ -24,7 +24,7 @@ def serve(
         Path | None, typer.Option("--tls-key", help="Private key of the certificate (PEM).")
     ] = None,
 ) -> None:
-    """Serve the reading room to browsers until SIGTERM or Ctrl-C."""
+    """Serve the web application (reading room, sites, trial office) until SIGTERM or Ctrl-C."""
     if (tls_cert is None) != (tls_key is None):
         found = "--tls-cert" if tls_key is None else "--tls-key"
         raise UsageError(f"expected --tls-cert with --tls-key, found {found} alone", hint="give both, or none")

@@ -16,7 +16,7 @@ def verify(
     out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Output of 'bids', or a trial.")],
     as_json: AsJson = False,
 ) -> None:
-    """Compute the digests of results and scans again, and compare them with the provenance of the analysis."""
+    """Recompute the digests of scans and results, and compare them with the provenance of the analysis."""
     from reading_centre.use_cases.analysis.verify import verify_results
 
     found = verify_results(out_dir)
