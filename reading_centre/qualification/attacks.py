@@ -1,4 +1,7 @@
-"""Operational qualification (OQ): changes behind the program are found by name. Each is made on its own copy."""
+"""Operational qualification (OQ): changes that bypass the program are detected and named.
+
+Each change is made on its own copy.
+"""
 
 from __future__ import annotations
 

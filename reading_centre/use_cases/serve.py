@@ -100,7 +100,7 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
 
 @contextmanager
 def _sweeping(trial: Trial, registry: Registry, worker: Worker) -> Iterator[None]:
-    """Sweep the uploads now and then every `SWEEP_EVERY_S`, and start the process that does jobs if there is work.
+    """Sweep the uploads regularly (`SWEEP_EVERY_S`), and start the process that does jobs if there is work.
 
     There is work at the start if an earlier server was stopped, and later if the disk was full.
     """

@@ -99,7 +99,7 @@ def _ordered(request: Request, job: Job) -> Response:
 
 
 def _refusal(entry: QuarantineEntry, kind: JobKind, wishes: dict[str, str], *, visits: list[str]) -> str:
-    """Why a decision cannot be carried out; the job would end at once with the same."""
+    """Why a decision cannot be carried out. The job would fail for the same reason."""
     if entry.outcome or entry.upload is None:
         return "Expected an upload that waits in quarantine, found none."
     for field, longest in _FIELDS.items():
@@ -157,7 +157,10 @@ def _analysis(request: Request) -> Response:
 @router.post("/analysis/{wish}")
 @allow(Role.DATA_MANAGER)
 async def _order(request: Request, wish: Literal["run", "tables", "quality"]) -> Response:
-    """Order an analysis, the tables or the page on image quality. A job of the kind that goes on is shown instead."""
+    """Order an analysis, the tables or the page on image quality.
+
+    If a job of this kind is in progress, it is shown instead.
+    """
     form = await form_of(request)
     wishes = {name: form.get(name) == "yes" for name in _WISHES[wish]}
     return await run_in_threadpool(_ordered_once, request, JobKind(wish), wishes)

@@ -19,14 +19,13 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry import Query, QueryState
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.office.query import answer_query, close_query, list_queries, show_query
-from reading_centre.use_cases.office.trial_office import (
+from reading_centre.use_cases.office.reads import (
     adjudication_rates,
     agreement_table,
     readers_at_work,
-    sites_at_a_glance,
-    totals,
     visits_with_reads,
 )
+from reading_centre.use_cases.office.visits import sites_at_a_glance, totals
 from reading_centre.use_cases.reading.agreement import PAGE, TABLE
 from reading_centre.use_cases.trial.audit import AuditSelection, audit_text, selected_entries
 from reading_centre.web.access import allow, room_of, user_of

@@ -49,7 +49,7 @@ class _Split(_Request):
 
 
 class _Lease(_Request):
-    """A sign of life of a browser tab."""
+    """Heartbeat of a browser tab."""
 
     client: TabName
     take_over: bool = False

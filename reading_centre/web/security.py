@@ -1,4 +1,4 @@
-"""What holds for every request: headers, size, and requests of other sites."""
+"""Checks of every request: headers, size and origin."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ _LOG = logging.getLogger(__name__)
 def start_renewal(trial: Trial) -> None:
     """Start `subject_reports.refresh_reports` in a process of its own. Without reports nothing starts.
 
-    One process at a time renews the reports; a call meanwhile makes it look again. It ends with this process.
+    One process at a time renews the reports. If it is called while one runs, that process looks
+    again. It ends with this process.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def _renew(folder: Path, parent: int) -> None:
 
 
 def renew_wanted(trial: Trial) -> None:
-    """Renew the reports for as long as somebody wants it, unless another process does.
+    """Renew the reports until no renewal is requested, unless another process does so.
 
     Parameters
     ----------

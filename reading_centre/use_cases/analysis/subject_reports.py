@@ -1,4 +1,4 @@
-"""Pages of a trial after a read: they show the masks and numbers of the tables, and whose read they are."""
+"""Reports of a trial after a read: masks and numbers as in the tables, and the reader who confirmed them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WAIT_S: Final = 20.0
 
 
 def refresh_reports(folder: Path) -> list[str]:
-    """Write the pages anew that are not true any more. A page that does not exist is left to the analysis.
+    """Update outdated reports. A page that does not exist is left to the analysis.
 
     A report is made without the lock of its subject, so that no reader waits for it, and put in its place under the
     lock if nothing has changed. The report of a subject without scans is removed.

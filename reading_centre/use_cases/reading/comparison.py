@@ -65,7 +65,7 @@ def _analysed(subject: SubjectState) -> list[VisitState]:
 def _series(
     trial: Trial, subject: str, visit: VisitState, before: VisitState | None, read: ReadState
 ) -> ReadSeries | None:
-    """The masks of a read and of the same reader's read before; None as long as the visit before has none."""
+    """The masks of a read and of the reader's read of the previous visit; None while that read is missing."""
     now = stored_read(trial, subject, visit.visit, read).masks
     if before is None:
         return ReadSeries(now, None)

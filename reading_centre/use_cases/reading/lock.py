@@ -32,7 +32,7 @@ from reading_centre.use_cases.trial.staging import only_writer
 
 @dataclass(frozen=True)
 class Proof:
-    """How a reader proves to be that reader.
+    """How readers prove their identity: key file or password.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ class Proof:
 def lock_reads(folder: Path, *, reader: str, proof: Proof | None = None) -> Summary:
     """Lock all reads of a reader that count. If readers have accounts, the reader signs.
 
-    Either all reads are locked or none: the registry locks them when all files are in place. The images that the counts
-    read are copied, so that a later analysis changes no locked number.
+    Either all reads are locked or none: the registry locks them when all files are in place. The images
+    that the counts depend on are copied, so that a later analysis changes no locked number.
 
     Parameters
     ----------

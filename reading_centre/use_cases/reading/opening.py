@@ -1,4 +1,4 @@
-"""Opening of a case: its proposals are stored for good, and the marks are made from the log."""
+"""Opening of a case: its proposals are stored permanently, and the marks are made from the log."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def counted_subject(
 
 
 def _evaluator(code: str, protocol: Protocol) -> Evaluator:
-    """Whose read counts; the list of readers says whether it is an adjudicator."""
+    """Reader whose read counts, and whether it is an adjudicator by the list of readers."""
     adjudicators = {reader.code for reader in protocol.readers if reader.role is Role.ADJUDICATOR}
     return Evaluator(code, adjudicator=code in adjudicators)
 
@@ -120,7 +120,7 @@ def analysed_visits(state: SubjectState) -> list[str]:
 
 @dataclass(frozen=True)
 class CountedMasks:
-    """What the lesions of a subject are counted in.
+    """Masks and location map from which the lesions of a subject are counted.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def counted_masks(
 
 
 def _require_no_earlier_results(trial: Trial, state: SubjectState) -> None:
-    """Refuse a subject whose scans wait for an analysis although they had one: it included a scan that is gone."""
+    """Refuse results of an earlier analysis that includes a scan which was withdrawn or replaced since."""
     received = {visit.visit for visit in state.visits if visit.scan is ScanState.RECEIVED}
     results = trial.derivatives.result(state.code)
     if received and results.is_file() and received & {counts.visit for counts in load_result(results).visits}:

@@ -69,7 +69,7 @@ class DicomExport:
 def export_dicom(
     folder: Path, *, to: Path | None = None, subjects: Collection[str] = (), provisional: bool = False
 ) -> DicomExport:
-    """Write the counted lesions of a trial as DICOM, whole or not at all.
+    """Write the counted lesions of a trial as DICOM. If one subject cannot be exported, nothing is written.
 
     Parameters
     ----------

@@ -150,7 +150,7 @@ def audit_text(found: Iterable[AuditEntry], suffix: str) -> str:
 def anchor_audit(folder: Path, out: Path) -> tuple[int, str]:
     """Write number and hash of the last entry to a file outside of the trial.
 
-    With it, `mri-pipeline audit verify` finds a trail that was cut or written anew.
+    With it, `mri-pipeline audit verify` finds a trail that was cut or rewritten.
 
     Parameters
     ----------

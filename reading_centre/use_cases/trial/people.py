@@ -106,9 +106,9 @@ def is_replaced(registry: Registry, person: Account) -> bool:
 
 
 def set_password(trial: Trial, registry: Registry, person: Account, password: str) -> None:
-    """Replace the password of a person in ``trial.toml``. It is the person's own from then on. The sessions end.
+    """Replace the password of a person in ``trial.toml``. All sessions of the person end.
 
-    An interrupted change is completed by `finish_passwords`.
+    The new password is the person's own, not a one-time password. An interrupted change is completed by `finish_passwords`.
 
     Parameters
     ----------

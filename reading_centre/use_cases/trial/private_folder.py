@@ -1,4 +1,4 @@
-"""Private folders for files that are not de-identified. Nothing stays in them, also after SIGKILL."""
+"""Private folders for files that are not de-identified. They are removed at the end, or by the next command."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class RestoredTrial:
 
 
 def restore_trial(folder: Path, *, backup: Path, sealed: Path, database_url: str | None = None) -> RestoredTrial:
-    """Restore a trial from its backup into a new folder. The trial is whole, or there is no folder.
+    """Restore a trial from its backup into a new folder. After a failure no folder is left.
 
     Every file is compared with its digest before, and registry, reads, tables and key with the audit trail after the
     copy. A registry on PostgreSQL is written into an empty database, as the last step.
@@ -108,7 +108,7 @@ def _checked(backup: Path, sealed: Path) -> tuple[int, dict[str, object]]:
 
 
 def _make_private(trial: Trial) -> None:
-    """Give files with patient data or codes the modes that a disk without permissions does not keep."""
+    """Restrict the modes of files with patient data or codes: a disk without permissions does not keep them."""
     trial.registry_file.chmod(0o600)
     for private in (trial.sealed, trial.quarantine, trial.reads, trial.withdrawn):
         for path in (private, *private.rglob("*")):

@@ -78,7 +78,7 @@ class Study:
         return not self.lost and not self.senders
 
     def quiet(self, seconds: float) -> bool:
-        """True if nothing came for some time.
+        """True if no object arrived for some time.
 
         Parameters
         ----------

@@ -85,7 +85,7 @@ def ingest_batch(
     results: Path | None = None,
     dry_run: bool = False,
 ) -> BatchResult:
-    """Ingest all uploads of a manifest. Uploads that were accepted before are passed over.
+    """Ingest all uploads of a manifest. Uploads that were accepted before are skipped.
 
     Uploads of one subject are ingested one after another in the order of their lines.
 
@@ -167,5 +167,5 @@ def _in_own_process(trial: Path, row: ManifestRow, *, dry_run: bool) -> UploadOu
             exit_code=1,
             error="ProcessTerminated",
             reason="process terminated without output (killed, or out of memory)",
-            next_step="repeat the command: uploads that are stored are passed over",
+            next_step="repeat the command: uploads that are stored are skipped",
         )

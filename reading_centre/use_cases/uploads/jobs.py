@@ -126,7 +126,7 @@ def do_jobs(folder: Path, lane: Lane = Lane.SHORT) -> None:
 
 
 def lanes_with_work(trial: Trial, registry: Registry) -> list[Lane]:
-    """The lanes of which a job waits. An upload whose check failed and that awaits its place in quarantine is work.
+    """Lanes with a waiting job, or with an upload that waits for its place in quarantine after a failed check.
 
     Parameters
     ----------

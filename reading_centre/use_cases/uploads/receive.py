@@ -126,7 +126,7 @@ def receive_studies(
 
 
 class _Waiting:
-    """Says for what a study waits."""
+    """Reports what a study waits for."""
 
     def __init__(self, node: Node, say: Report) -> None:
         self._node, self._say = node, say
@@ -150,7 +150,7 @@ class _Waiting:
 
 
 class _Desk:
-    """Takes studies in or quarantines them. What cannot even be quarantined (disk full) waits."""
+    """Ingests studies or quarantines them. A study that cannot be quarantined (disk full) waits."""
 
     def __init__(self, trial: Trial, protocol: Protocol, report: Report, said: _Waiting) -> None:
         self._trial, self._protocol, self._report, self._said = trial, protocol, report, said

@@ -1,4 +1,4 @@
-"""Intake of an uploaded visit: its headers and images, decided without the accepted scans of other uploads."""
+"""Intake of an uploaded visit: headers and images by the protocol, and the head compared with the nearest visit."""
 
 from __future__ import annotations
 
