@@ -197,9 +197,10 @@ def bids(
     from mri_pipeline.core.io.bids_index import load_filters
     from mri_pipeline.core.segmenters import load_segmenter
     from reading_centre.use_cases.analysis import bids as bids_app
+    from reading_centre.use_cases.analysis.bids_jobs import ScanSelection
     from workflows.executors import Execution
 
-    selection = bids_app.ScanSelection(
+    selection = ScanSelection(
         participants=tuple(participant_label or ()),
         sessions=tuple(session_label or ()),
         session_order=tuple(filter(None, re.split(r"[,\s]+", session_order))),

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mri_pipeline.analysis.description import write_dataset_description
-from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
+from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.derivative_layout import DerivativeDataset, calibration_file, subject_report
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.io.bids_index import Filters, SubjectIndex, index_dataset
-from mri_pipeline.core.layout import RawDataset, what_is_at
-from mri_pipeline.core.plan import found_visits
+from mri_pipeline.core.io.bids_index import SubjectIndex
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.segmenters import Segmenter
-from mri_pipeline.core.visits import Contrast, week_of
+from reading_centre.use_cases.analysis.bids_jobs import (
+    ALL_SCANS,
+    ScanSelection,
+    chosen_participants,
+    first_names,
+    index_participants,
+    make_jobs,
+    raw_dataset,
+)
 from reading_centre.use_cases.analysis.bids_tables import load_results, require_one_digest, write_bids_tables
-from reading_centre.use_cases.analysis.overview import outcome_text, save_outcome
+from reading_centre.use_cases.analysis.overview import save_outcome
 from reading_centre.use_cases.analysis.validate import require_valid
 from workflows.batch import run_batch
 from workflows.executors import Execution
@@ -28,156 +32,12 @@ from workflows.logs import run_log
 from workflows.outcome import BatchOutcome, Outcome
 from workflows.progress import BatchProgress
 
-_SHOWN = 5
-"""Names that a message lists; the others are counted."""
-
-
-def _dataset(bids_dir: Path) -> RawDataset:
-    description = bids_dir / "dataset_description.json"
-    if not description.is_file():
-        raise UsageError(
-            f"expected a BIDS dataset with dataset_description.json, found {what_is_at(bids_dir)}",
-            hint="check the path of BIDS_DIR, the first argument",
-        )
-    try:
-        json.loads(description.read_bytes())
-    except ValueError as error:
-        raise UsageError("dataset_description.json: not valid JSON") from error
-    return RawDataset(bids_dir)
-
-
-def _chosen(raw: RawDataset, labels: Sequence[str]) -> list[str]:
-    found = raw.subjects()
-    wanted = [label.removeprefix("sub-") for label in labels] or found
-    unknown = sorted(set(wanted) - set(found))
-    if unknown:
-        raise UsageError(
-            f"expected participants of the dataset ({_shown(found)}), found {_shown(unknown)}",
-            hint="check --participant-label",
-        )
-    if not wanted:
-        raise UsageError("expected at least one sub-<label> folder in the dataset, found none")
-    return sorted(set(wanted))
-
-
-@dataclass(frozen=True)
-class ScanSelection:
-    """Selection of scans of a dataset, and order of the sessions.
-
-    Parameters
-    ----------
-    participants, sessions : tuple of str
-        Labels, with or without ``sub-`` and ``ses-``; all if empty.
-    session_order : tuple of str
-        Labels of the sessions in the order of time; empty: see `session_order.order_sessions`.
-    filters : Filters
-        Filters of `bids_index.load_filters`.
-    """
-
-    participants: tuple[str, ...] = ()
-    sessions: tuple[str, ...] = ()
-    session_order: tuple[str, ...] = ()
-    filters: Filters = field(default_factory=dict)
-
-
-def index_participants(raw: RawDataset, selection: ScanSelection) -> dict[str, SubjectIndex]:
-    """Index the scans of the selected participants.
-
-    Parameters
-    ----------
-    raw : RawDataset
-    selection : ScanSelection
-
-    Returns
-    -------
-    dict of str to SubjectIndex
-        By participant label.
-
-    Raises
-    ------
-    UsageError
-        If a participant or session is unknown.
-    """
-    return index_dataset(
-        raw.root,
-        _chosen(raw, selection.participants),
-        sessions=[label.removeprefix("ses-") for label in selection.sessions],
-        session_order=[label.removeprefix("ses-") for label in selection.session_order],
-        filters=selection.filters,
-    )
-
-
-def make_jobs(
-    raw: RawDataset, out_dir: Path, indexes: Iterable[SubjectIndex], *, work: Path, rules: LesionRules
-) -> list[SubjectJob]:
-    """Make a job for each participant with a FLAIR and without a problem.
-
-    Sessions without a FLAIR have a row in the tables and no scan.
-
-    Parameters
-    ----------
-    raw, out_dir : Path
-        Input dataset and derivative dataset.
-    indexes : iterable of SubjectIndex
-        Index of each participant.
-    work : Path
-        Nipype cache.
-    rules : LesionRules
-
-    Returns
-    -------
-    list of SubjectJob
-        In the order of `indexes`. A participant without a FLAIR or with a problem has none.
-    """
-    derivatives = DerivativeDataset(out_dir)
-    return [
-        _job(raw, derivatives, index, work=work, rules=rules)
-        for index in indexes
-        if not index.problems and any(Contrast.FLAIR in session.scans for session in index.sessions)
-    ]
-
-
-def _job(
-    raw: RawDataset, derivatives: DerivativeDataset, index: SubjectIndex, *, work: Path, rules: LesionRules
-) -> SubjectJob:
-    visits = tuple(
-        VisitScans(
-            visit=session.visit,
-            week=week_of(session.visit),
-            scans={contrast: (raw.root / path).resolve() for contrast, path in session.scans.items()},
-        )
-        for session in index.sessions
-        if Contrast.FLAIR in session.scans
-    )
-    planned = found_visits(session.visit for session in index.sessions)
-    lock = f"sub-{index.subject}.lock"
-    return SubjectJob(
-        subject=index.subject,
-        visits=visits,
-        planned=planned,
-        refused=tuple(visit.label for visit in planned),
-        protocol="BIDS dataset",
-        rules=rules,
-        raw=raw.root,
-        derivatives=derivatives.root,
-        reports=derivatives.reports,
-        work=work,
-        order_source=index.order_source,
-        ignored=tuple(map(str, index.ignored)),
-        settings_digest=settings_digest(rules),
-        locks=(derivatives.root / ".locks" / lock, work / "locks" / lock),
-        beside={
-            derivatives.input_index(index.subject).name: index.model_dump_json(indent=1),
-            derivatives.outcome(index.subject).name: outcome_text(Outcome(subject=index.subject, done=True)),
-        },
-    )
-
 
 def run_participants(
     bids_dir: Path,
     out_dir: Path,
     *,
-    selection: ScanSelection = ScanSelection(),
+    selection: ScanSelection = ALL_SCANS,
     validate: bool = True,
     execution: Execution = Execution(),
     work_dir: Path | None = None,
@@ -223,7 +83,7 @@ def run_participants(
         raise UsageError("expected OUT_DIR apart from BIDS_DIR, found the same folder", hint="name another folder")
     work = (work_dir or out_dir / "work").resolve()
     rules = LesionRules(segmenter=segmenter)
-    raw, derivatives = _dataset(bids_dir), DerivativeDataset(out_dir)
+    raw, derivatives = raw_dataset(bids_dir), DerivativeDataset(out_dir)
     if validate:
         require_valid(bids_dir)
     indexes = index_participants(raw, selection)
@@ -289,14 +149,7 @@ def _why_not(index: SubjectIndex) -> str:
     """The reason why a participant is not analysed."""
     if index.problems:
         return "; ".join(index.problems)
-    return "no FLAIR found" + (f" (ignored: {_shown(map(str, index.ignored))})" if index.ignored else "")
-
-
-def _shown(names: Iterable[str]) -> str:
-    """The first names, and the number of the others."""
-    every = list(names)
-    more = len(every) - _SHOWN
-    return ", ".join(every[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return "no FLAIR found" + (f" (ignored: {first_names(map(str, index.ignored))})" if index.ignored else "")
 
 
 def _describe(index: SubjectIndex, say: Callable[[str], None]) -> None:
@@ -307,7 +160,7 @@ def _describe(index: SubjectIndex, say: Callable[[str], None]) -> None:
         say(f"  ignored {file}")
 
 
-def write_group_tables(bids_dir: Path, out_dir: Path, *, selection: ScanSelection = ScanSelection()) -> list[Path]:
+def write_group_tables(bids_dir: Path, out_dir: Path, *, selection: ScanSelection = ALL_SCANS) -> list[Path]:
     """Write the tables of all participants (or those of `selection`), and the index page of all.
 
     The tables have a row for every session found.
@@ -329,8 +182,8 @@ def write_group_tables(bids_dir: Path, out_dir: Path, *, selection: ScanSelectio
     UsageError
         If no participant has been analysed yet, or if rules, segmenter or software differ between participants.
     """
-    raw, derivatives = _dataset(bids_dir), DerivativeDataset(out_dir)
-    subjects = _chosen(raw, selection.participants)
+    raw, derivatives = raw_dataset(bids_dir), DerivativeDataset(out_dir)
+    subjects = chosen_participants(raw, selection.participants)
     if not any(derivatives.result(subject).is_file() for subject in subjects):
         raise UsageError(
             "expected analysed participants in OUT_DIR, found none",
