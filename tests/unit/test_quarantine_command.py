@@ -158,8 +158,17 @@ def test_an_identity_alarm_is_cleared_by_tag_with_a_reason(trial, tmp_path, caps
     name = refused(trial, tmp_path / "up", IdentityError, alarm, specs, name="Fortuna^Eva")
     with pytest.raises(UsageError, match="expected --clear-identity TAG for an identity alarm"):
         release_upload(trial.root, name, reason="a name of the software", by="QC", subject=NUMBER)
-    for tag in ("0010,0010", "0018,0022", "PatientName", "nonsense", "zzzz,zzzz", "99:0018,1020"):
-        with pytest.raises(UsageError, match="expected a tag that the reason of the refusal names"):
+    for tag, found in (
+        ("0010,0010", "PatientName"),
+        ("0018,0022", "ScanOptions"),
+        ("PatientName", "PatientName"),
+        ("nonsense", "no DICOM tag"),
+        ("zzzz,zzzz", "no DICOM tag"),
+        ("99:0018,1020", "series 99 with SoftwareVersions"),
+    ):
+        with pytest.raises(
+            UsageError, match=f"expected a tag that the reason of the refusal names, found {found}$"
+        ):
             release_upload(trial.root, name, reason="x", by="QC", subject=NUMBER, clear_identity=[tag])
     arguments = ["--subject", NUMBER, "--reason", "a name of the software", "--by", "QC"]
     assert cli.invoke(

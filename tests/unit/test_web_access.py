@@ -474,7 +474,7 @@ def test_an_account_that_was_changed_meanwhile_stays(trial, room):
     person, client = room.people.account("R1"), browser(room, "R1")
     edit_protocol(trial, person.password_hash, password_hash("of the manager, later"))
     before = trial.protocol_file.read_text()
-    with pytest.raises(UsageError, match=r"expected the present account in trial\.toml"):
+    with pytest.raises(UsageError, match=r"the account of R1 in trial\.toml was changed meanwhile"):
         set_password(trial, room.registry, person, "my own long password")
     assert change(client, PASSWORDS["R1"], "my own long password").headers["location"] == "/login"
     assert trial.protocol_file.read_text() == before

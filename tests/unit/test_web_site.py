@@ -245,16 +245,16 @@ def test_one_request_writes_to_an_upload(room, site):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"subject": "0099"}, "expected a number of the site's list of subjects"),
+        ({"subject": "0099"}, "this number is not in the list of the site's "),
         ({"subject": "../x"}, "expected a site and a subject number"),
         ({"subject": ""}, "expected a site and a subject number"),
         ({"visit": "wk99"}, "expected a visit of the protocol"),
         ({"before_infusion": None}, "expected a statement whether the scan came before the infusion"),
         ({"subject": "0001"}, "expected a reason for replacing the earlier scan of the visit"),
         ({"subject": "0001", "replace_because": "artefact"}, "the reads of this visit are locked"),
-        ({"subject": "0009", "replace_because": "a\0b"}, "expected the fields of this request"),
+        ({"subject": "0009", "replace_because": "a\0b"}, "the request has a fault at body replace_because"),
         ({"size": 0}, "expected an upload of up to 4096 MB, found none"),
-        ({"size": 5_000_000_000}, "expected an upload of up to 4096 MB, found a larger one"),
+        ({"size": 5_000_000_000}, "expected an upload of up to 4096 MB, found 5000 MB"),
     ],
 )
 def test_an_upload_that_the_gate_would_refuse_does_not_begin(room, site, more, message):

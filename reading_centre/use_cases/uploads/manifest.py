@@ -109,7 +109,7 @@ def _text(path: Path) -> str:
         before = content[: error.start]
         line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
         raise _fault(
-            [f"line {line}, character {column}: expected text in UTF-8, found byte 0x{content[error.start]:02x}"],
+            [f"line {line}, character {column}: expected text in UTF-8, found a byte of another encoding"],
             hint=_EXCEL,
         ) from None
 

@@ -345,7 +345,8 @@ class SiteDoor:
         most = self.protocol.max_upload_mb * _MB
         if not 0 < size_bytes <= most:
             raise UploadRequestError(
-                f"expected an upload of up to {most // _MB} MB, found {'none' if size_bytes <= 0 else 'a larger one'}",
+                f"expected an upload of up to {most // _MB} MB, found "
+                + ("none" if size_bytes <= 0 else f"{size_bytes / _MB:.0f} MB"),
                 hint="send one visit alone",
             )
         try:
