@@ -372,9 +372,16 @@ def test_a_read_of_an_analysis_of_other_scans_is_not_locked(trial, tmp_path):
     read_some(trial, tmp_path)
     results = trial.derivatives.result(CODE)
     made = load_result(results)
-    for other in (replace(made, scan_keys={}), replace(made, visits=made.visits[:-1])):
+    labels = [counts.visit for counts in made.visits]
+    for other, message in (
+        (replace(made, scan_keys={}), f"visit {', '.join(labels)}: the analysis is of a scan that was replaced"),
+        (
+            replace(made, visits=made.visits[:-1]),
+            f"expected an analysis of {', '.join(labels)}, found one of {', '.join(labels[:-1])}",
+        ),
+    ):
         save_result(other, results)
-        with pytest.raises(UsageError, match="expected numbers of the"):
+        with pytest.raises(UsageError, match=message):
             lock_reads(trial.root, reader="R1")
     save_result(made, results)
     assert lock_reads(trial.root, reader="R1")["locked"] > 0

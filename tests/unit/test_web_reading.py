@@ -530,7 +530,7 @@ def test_a_changed_log_is_not_replayed(trial, room, desk):
         ("DELETE FROM edits", "expected the log that was signed"),
         (
             "UPDATE assignments SET signature = replace(signature, 'Dr R1', 'Dr R2')",
-            "expected the signature of the au",
+            "the signature in the registry has another name than in the audit trail",
         ),
         ("UPDATE assignments SET state = 'open'", "expected a signed one as in the audit trail, found open"),
         ("UPDATE assignments SET reader = 'R2'", "expected a signed one as in the audit trail, found none"),
