@@ -16,7 +16,13 @@ import numpy as np
 
 from mri_pipeline.analysis import steps
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.calibration import FAILED, CalibrationSettings, DetectionRate, LesionKind, VisitCalibration
+from mri_pipeline.core.calibration import (
+    FAILED,
+    CalibrationSettings,
+    DetectionRate,
+    SimulatedKind,
+    VisitCalibration,
+)
 from mri_pipeline.core.errors import SettingsError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Affine, BoolArray, Grid, Image, LabelImage
@@ -170,8 +176,8 @@ def _planned(
     images: Mapping[Contrast, Image], rng: np.random.Generator, settings: CalibrationSettings
 ) -> list[PlannedLesion]:
     """All lesions, in random order."""
-    kinds = {LesionKind.T2: settings.t2_contrasts} | (
-        {LesionKind.GEL: settings.gel_contrasts} if Contrast.T1W_GD in images else {}
+    kinds = {SimulatedKind.T2: settings.t2_contrasts} | (
+        {SimulatedKind.GEL: settings.gel_contrasts} if Contrast.T1W_GD in images else {}
     )
     lesions = [
         PlannedLesion(kind, diameter, contrast)
@@ -183,13 +189,13 @@ def _planned(
 
 def _masks(
     scans: Mapping[Contrast, Image], brain: LabelImage, tissue: TissueMaps, rules: LesionRules
-) -> dict[LesionKind, BoolArray]:
+) -> dict[SimulatedKind, BoolArray]:
     """Masks of the lesion steps. T2 lesions are those that are found on T2, not those that enhance alone."""
     (t2,) = steps.segment_t2([scans], brains=[brain], tissue=tissue, rules=rules)
-    masks = {LesionKind.T2: t2.mask.mask}
+    masks = {SimulatedKind.T2: t2.mask.mask}
     if Contrast.T1W_GD in scans:
         visit = steps.normalised(scans, brain, tissue)
-        masks[LesionKind.GEL] = detect_gel(visit, tissue, t2.mask, rules).mask.mask
+        masks[SimulatedKind.GEL] = detect_gel(visit, tissue, t2.mask, rules).mask.mask
     return masks
 
 
@@ -266,7 +272,7 @@ def parse_calibration(text: str) -> list[VisitCalibration]:
 
 def _rate(row: Mapping[str, str]) -> DetectionRate:
     return DetectionRate(
-        row["visit"], LesionKind(row["kind"]), float(row["contrast"]) if row["contrast"] else None,
+        row["visit"], SimulatedKind(row["kind"]), float(row["contrast"]) if row["contrast"] else None,
         float(row["diameter_mm"]), int(row["inserted"]), int(row["found"]), float(row["rate_low"]),
         float(row["rate_high"]),
     )  # fmt: skip

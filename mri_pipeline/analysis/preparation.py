@@ -119,7 +119,7 @@ def register(
         moving_to_fixed = Affine(fixed.grid.affine @ np.linalg.inv(moving.grid.affine))
         quality = 1.0 if intra_modal else 0.0
         return registration.Registration(
-            moving_to_fixed, quality, registration.Method.SAME_SCAN, failed=not intra_modal
+            moving_to_fixed, quality, registration.RegistrationMethod.SAME_SCAN, failed=not intra_modal
         )
     masks = [None if mask is None else mask.reoriented() for mask in (fixed_brain, moving_brain)]
     return registration.register_rigid(

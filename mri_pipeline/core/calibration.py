@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class LesionKind(StrEnum):
+class SimulatedKind(StrEnum):
     """Kind of a simulated lesion."""
 
     T2 = "T2"
@@ -87,18 +87,18 @@ class CalibrationSettings:
     shown_rate: float = 0.8
     least_lesions: int = 6
 
-    def middle_contrast(self, kind: LesionKind) -> float:
+    def middle_contrast(self, kind: SimulatedKind) -> float:
         """Usual contrast of a kind of lesion: the middle one that is simulated.
 
         Parameters
         ----------
-        kind : LesionKind
+        kind : SimulatedKind
 
         Returns
         -------
         float
         """
-        contrasts = sorted({LesionKind.T2: self.t2_contrasts, LesionKind.GEL: self.gel_contrasts}[kind])
+        contrasts = sorted({SimulatedKind.T2: self.t2_contrasts, SimulatedKind.GEL: self.gel_contrasts}[kind])
         return contrasts[len(contrasts) // 2]
 
 
@@ -109,7 +109,7 @@ class DetectionRate:
     Parameters
     ----------
     visit : str
-    kind : LesionKind
+    kind : SimulatedKind
     contrast : float or None
         Increase over white matter, as a share of it; None for all contrasts.
     diameter_mm : float
@@ -119,7 +119,7 @@ class DetectionRate:
     """
 
     visit: str
-    kind: LesionKind
+    kind: SimulatedKind
     contrast: float | None
     diameter_mm: float
     inserted: int

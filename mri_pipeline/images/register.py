@@ -25,7 +25,7 @@ brain; see `benchmarks/registration`). A scan registered to itself is off by 0.0
 """
 
 
-class Method(StrEnum):
+class RegistrationMethod(StrEnum):
     """Method that found the transform."""
 
     GAUSS_NEWTON = "gauss-newton"
@@ -44,7 +44,7 @@ class Registration:
     quality : float
         Fraction of the parts of the brain that agree, 0 to 1: see `mri_pipeline.images.agreement`. Near 0.1 for a
         false match, up to 0.35 for the head of another patient, 0.6 or more for a true match.
-    method : Method
+    method : RegistrationMethod
         Method that found the transform.
     failed : bool
         True if the quality is too low. The transform must then not be used.
@@ -52,7 +52,7 @@ class Registration:
 
     moving_to_fixed: Affine
     quality: float
-    method: Method
+    method: RegistrationMethod
     failed: bool
 
 
@@ -100,7 +100,7 @@ def register_rigid(
     region = widened(fixed_mask or inner_foreground(fixed), margin_mm)
     pair = _Pair(fixed, moving, fixed_mask, region, margin_mm, intra_modal)
     middle, fine = (_level(pair, number, pair.margin_mm, settings) for number in (1, 2))
-    best, method, quality = Affine.identity(), Method.GAUSS_NEWTON, -1.0
+    best, method, quality = Affine.identity(), RegistrationMethod.GAUSS_NEWTON, -1.0
     for candidate, start in _attempts(pair, settings):
         found = refine(*middle, start, linear=intra_modal, scale_floor=0.1, tolerance_mm=0.02).fixed_to_moving
         found = _sharpened(pair, found, settings.levels_mm[2], settings.max_points[2], tolerance_mm=0.02)
@@ -163,16 +163,17 @@ def _as_headers_say_if_near(fixed_to_moving: Affine, points_mm: FloatArray) -> A
     return Affine.identity() if moved_mm < _PRECISION_MM else fixed_to_moving
 
 
-def _attempts(pair: _Pair, settings: RegisterSettings) -> Iterator[tuple[Method, Affine]]:
+def _attempts(pair: _Pair, settings: RegisterSettings) -> Iterator[tuple[RegistrationMethod, Affine]]:
     """Initial transforms (fixed to moving) for the finer levels, the cheapest first; computed on demand."""
-    yield Method.GAUSS_NEWTON, Affine.identity()  # by the headers: nearly always within a few millimetres
+    # the headers are nearly always right within a few millimetres
+    yield RegistrationMethod.GAUSS_NEWTON, Affine.identity()
     few, many = settings.kept_starts
     coarsest = _level(pair, 0, settings.coarse_margin_mm, settings)
-    yield Method.GAUSS_NEWTON, _coarse(coarsest, pair, few)
+    yield RegistrationMethod.GAUSS_NEWTON, _coarse(coarsest, pair, few)
     # the outline can mislead if the fields of view differ: repeat without the coarse margin
-    yield Method.GAUSS_NEWTON, _coarse(_level(pair, 0, pair.margin_mm, settings), pair, few)
-    yield Method.GAUSS_NEWTON, _coarse(coarsest, pair, many)
-    yield Method.MUTUAL_INFORMATION, mutual_information(pair.fixed, pair.moving, pair.fixed_mask)
+    yield RegistrationMethod.GAUSS_NEWTON, _coarse(_level(pair, 0, pair.margin_mm, settings), pair, few)
+    yield RegistrationMethod.GAUSS_NEWTON, _coarse(coarsest, pair, many)
+    yield RegistrationMethod.MUTUAL_INFORMATION, mutual_information(pair.fixed, pair.moving, pair.fixed_mask)
 
 
 def _motion_about(centre: FloatArray, turn: FloatArray, shift: FloatArray) -> Affine:

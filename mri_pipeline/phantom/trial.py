@@ -32,7 +32,7 @@ from mri_pipeline.core.io.itk import save_transform
 from mri_pipeline.core.visits import week_of
 from mri_pipeline.phantom.designs import VISITS, SubjectDesign, reference_designs
 from mri_pipeline.phantom.dicom import Patient, Study
-from mri_pipeline.phantom.dummy import DummyRun, write_dummy_run
+from mri_pipeline.phantom.dummy import DummyRunFault, write_dummy_run
 from mri_pipeline.phantom.fields import generator
 from mri_pipeline.phantom.scanner import PHILIPS_PANORAMA, SIEMENS_SKYRA, Dimension
 from mri_pipeline.phantom.session import write_session
@@ -270,14 +270,16 @@ def _write_dummy_runs(out_dir: Path, *, seed: int, dimension: Dimension, progres
     volunteer = simulate_subject(key, ("dummy",), plans=())
     uploads = []
     for site, scanner, run in (
-        ("S01", SIEMENS_SKYRA, DummyRun.GOOD),
-        ("S02", PHILIPS_PANORAMA, DummyRun.LOW_FIELD),
+        ("S01", SIEMENS_SKYRA, DummyRunFault.GOOD),
+        ("S02", PHILIPS_PANORAMA, DummyRunFault.LOW_FIELD),
     ):
         progress(f"{site}: dummy run on {scanner.vendor.name} {scanner.model}, {scanner.field_strength_t} T")
         folder = out_dir / "uploads" / site / "dummy"
         write_dummy_run(volunteer, folder, run=run, scanner=scanner, dimension=dimension, seed=seed)
         path = folder.relative_to(out_dir).as_posix()
-        uploads.append(Upload(UploadKind.DUMMY_RUN, site, path, accepted=run is DummyRun.GOOD, reason=run.reason))
+        uploads.append(
+            Upload(UploadKind.DUMMY_RUN, site, path, accepted=run is DummyRunFault.GOOD, reason=run.reason)
+        )
     return uploads
 
 

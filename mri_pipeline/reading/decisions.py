@@ -27,7 +27,7 @@ from mri_pipeline.reading.confirmed import (
 from mri_pipeline.reading.decide import onto_grid_of
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.proposal_store import load_previous, load_proposed, stored_proposals
-from mri_pipeline.reading.record import Purpose, ReadRecord, StoredProposal
+from mri_pipeline.reading.record import ReadPurpose, ReadRecord, StoredProposal
 from mri_pipeline.reading.returned import done_marks, lesion_decisions, require_no_stray_image
 from mri_pipeline.reading.returned_changes import change_decisions
 from mri_pipeline.reading.serial import PREVIOUS
@@ -123,7 +123,7 @@ def import_decisions(
     """
     _require_code(reader)
     exported = _exported_items(folder)
-    purposes = (Purpose.READ, Purpose.REREAD) if dispute_of is None else (Purpose.ADJUDICATION,)
+    purposes = (ReadPurpose.READ, ReadPurpose.REREAD) if dispute_of is None else (ReadPurpose.ADJUDICATION,)
     proposals = _proposals(reads, purposes, exported)
     marks = done_marks(folder)
     read_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -161,7 +161,9 @@ def _require_code(reader: str) -> None:
         )
 
 
-def _proposals(reads: Path, purposes: Iterable[Purpose], exported: Collection[str]) -> dict[str, StoredProposal]:
+def _proposals(
+    reads: Path, purposes: Iterable[ReadPurpose], exported: Collection[str]
+) -> dict[str, StoredProposal]:
     """The stored proposals of the exported items, by reading code."""
     stored = {p.reading_code: p for purpose in purposes for p in stored_proposals(reads, purpose)}
     strangers = sorted(set(exported) - set(stored))

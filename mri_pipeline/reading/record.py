@@ -143,7 +143,7 @@ class ConfirmedRead:
     masks: VisitMasks
 
 
-class Purpose(StrEnum):
+class ReadPurpose(StrEnum):
     """Purpose of an exported visit. The value is the name of its folder in ``reads/``."""
 
     READ = "proposed"
@@ -196,7 +196,7 @@ class StoredProposal:
     reading_code : str
     digests : dict of LesionKind to str
         `mri_pipeline.reading.proposals.labels_digest` of each exported mask.
-    purpose : Purpose
+    purpose : ReadPurpose
     opinions : tuple of Opinion
         For an adjudication: read A and read B.
     shown : StoredPrevious or None
@@ -207,7 +207,7 @@ class StoredProposal:
     visit: str
     reading_code: str
     digests: dict[LesionKind, str]
-    purpose: Purpose = Purpose.READ
+    purpose: ReadPurpose = ReadPurpose.READ
     opinions: tuple[Opinion, ...] = ()
     shown: StoredPrevious | None = None
 

@@ -29,7 +29,7 @@ from mri_pipeline.reading.operations import (
     RetypeOperation,
     VoxelsOperation,
 )
-from mri_pipeline.reading.record import Purpose
+from mri_pipeline.reading.record import ReadPurpose
 from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.registry.assignment_records import Assignment, AssignmentState, Edit
@@ -91,7 +91,7 @@ class ReadingRoom:
         if not isinstance(listed, Reader):
             return []
         protocol = self.protocol.model_copy(update={"readers": self.people.readers})
-        purpose = Purpose.ADJUDICATION if listed.role is Role.ADJUDICATOR else Purpose.READ
+        purpose = ReadPurpose.ADJUDICATION if listed.role is Role.ADJUDICATOR else ReadPurpose.READ
         awaiting: list[tuple[str, str, str]] = []
         unsigned: list[tuple[str, str, str]] = []
         for subject in self.registry.state().subjects:
@@ -105,8 +105,8 @@ class ReadingRoom:
                 elif own is not None and own.status is not ReadStatus.LOCKED and own.standing in _UNSIGNED:
                     unsigned.append(key)
         again = rereads_for(self.trial, protocol, self.registry, reader)
-        unsigned += ((*key, Purpose.REREAD.value) for key in rereads_of(self.registry, reader))
-        awaiting += ((item.subject, item.visit, Purpose.REREAD.value) for item in again)
+        unsigned += ((*key, ReadPurpose.REREAD.value) for key in rereads_of(self.registry, reader))
+        awaiting += ((item.subject, item.visit, ReadPurpose.REREAD.value) for item in again)
         return self._ordered(self.registry.assignments.refresh(reader, set(awaiting), set(unsigned)))
 
     def sitting(self, reader: str) -> int:
@@ -321,7 +321,7 @@ class ReadingRoom:
             raise self.opener.replaced(assignment)
         if self.protocol.reading.order_of_visits_known and assignment.state is AssignmentState.OPEN:
             item = item_from_derivatives(self.trial.derivatives, assignment.subject, assignment.visit)
-            previous = self.opener.previous_visit(item, Purpose(assignment.purpose), assignment.reader)
+            previous = self.opener.previous_visit(item, ReadPurpose(assignment.purpose), assignment.reader)
             shown = case.proposal.shown
             if (None if previous is None else previous.opinion) != (None if shown is None else shown.previous):
                 self.forget(assignment.code)

@@ -8,7 +8,7 @@ import pytest
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.records import ReadStatus
-from mri_pipeline.reading.record import Purpose
+from mri_pipeline.reading.record import ReadPurpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.registry.assignment_records import AssignmentState
@@ -245,7 +245,7 @@ def test_what_is_refused(room):
     answer = sign(desk)
     assert answer.status_code == 409
     assert f"{len(asked(desk))} undecided" in answer.text
-    assert [one for one in room.worklist("R1") if one.purpose != Purpose.READ] == []
+    assert [one for one in room.worklist("R1") if one.purpose != ReadPurpose.READ] == []
     reader = browser(room, "R1")
     assert reader.get(f"{desk.url}/reads/A/T2").status_code == 403
     assert reader.get(f"{desk.url}/case").status_code == 404
@@ -337,6 +337,6 @@ def test_an_unlocked_adjudication_is_a_new_case_and_the_next_version(trial, room
 
 def test_the_code_of_an_adjudication_is_of_its_own(trial, room, desk):
     key = Sealed.open(trial).secret("reading")
-    codes = {reading_code(key, SUBJECT, "wk04", purpose) for purpose in Purpose}
+    codes = {reading_code(key, SUBJECT, "wk04", purpose) for purpose in ReadPurpose}
     assert desk.url.rsplit("/", 1)[1] not in codes
     assert len(codes) == 3
