@@ -98,7 +98,7 @@ class Account(Settings):
 def _utc(text: str) -> datetime:
     at = datetime.fromisoformat(text)
     if at.tzinfo is None:
-        raise ValueError("expected a time with its offset from UTC before the one-time hash, found one without")
+        raise ValueError("expected a time with its offset from UTC before the one-time hash, found no offset")
     return at.astimezone(UTC)
 
 

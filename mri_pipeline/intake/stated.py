@@ -43,7 +43,7 @@ def apply_statement(recognised: Sequence[Recognised], stated: Mapping[Contrast, 
         by_series.setdefault(id(item), []).append(contrast.value)
     if shared := [contrasts for contrasts in by_series.values() if len(contrasts) > 1]:
         raise UsageError(
-            f"--series: expected another series for each contrast, found one series for {' and '.join(shared[0])}",
+            f"--series: expected a different series for each contrast, found one series for {' and '.join(shared[0])}",
             hint="check the numbers",
         )
     contrast_of = {id(item): contrast for contrast, item in found.items()}

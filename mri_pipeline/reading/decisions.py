@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import UsageError, quoted
 from mri_pipeline.core.io import nifti
 from mri_pipeline.reading.adjudication import NAMES, Dispute
 from mri_pipeline.reading.confirmed import (
@@ -156,7 +156,7 @@ def import_decisions(
 def _require_code(reader: str) -> None:
     if not _READER.fullmatch(reader):
         raise UsageError(
-            "expected a reader's code of 1 to 32 letters, digits, '-' or '_', found another form",
+            f"expected a reader's code of 1 to 32 letters, digits, '-' or '_', found {quoted(reader)}",
             hint="use the code of the reader, for example --reader R1",
         )
 

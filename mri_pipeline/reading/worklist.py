@@ -242,7 +242,8 @@ def _coded(items: Sequence[ReadingItem], key: bytes, purpose: ReadPurpose) -> di
         other = coded.setdefault(reading_code(key, item.subject, item.visit, purpose), item)
         if other is not item:
             raise UsageError(
-                "expected every visit once, found one twice (or two visits with one reading code)",
+                f"expected a reading code for each visit, found one for subject {other.subject}, visit {other.visit} "
+                f"and subject {item.subject}, visit {item.visit}",
                 hint="report this to the developers",
             )
     return coded

@@ -173,7 +173,7 @@ class ScannerGates:
             overruled = sorted(set(row.rules) & set(final)) if accept else []
             if overruled:
                 raise UsageError(
-                    f"site {site}: expected a dummy run that may be accepted, found one that is refused by "
+                    f"site {site}: expected a dummy run that may be accepted, found one refused by "
                     f"{', '.join(overruled)}",
                     hint="this rule is not overruled; ask the site for a new dummy run",
                 )

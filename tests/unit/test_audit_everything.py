@@ -159,7 +159,7 @@ def test_every_changed_value_of_every_entry_is_found(trial):
 
 def test_rows_and_entries_that_are_no_json_are_found(trial):
     behind_the_trail(trial, "UPDATE scans SET findings = '[' WHERE visit = 'wk04'")
-    message = "scan of subject: expected rows of the registry, found one that cannot be read"
+    message = "scan of subject: expected rows of the registry, found a row that cannot be read (JSONDecodeError)"
     assert message in verify_trial(trial.root).deviations
     behind_the_trail(trial, "UPDATE audit SET details = '{' WHERE seq = 5")
     assert verify_trial(trial.root).deviations[0].endswith("found a change at entry 5")

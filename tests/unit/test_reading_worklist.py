@@ -447,7 +447,7 @@ def _break(folder, name):
         (
             "another word",
             UsageError,
-            r"line 2, column decision: expected accept or reject for T2 lesion 1, found another",
+            r"line 2, column decision: expected accept or reject for T2 lesion 1, found 'maybe'",
         ),
         ("added line", UsageError, "expected the proposed lesions, found a row of another lesion"),
         ("line twice", UsageError, "expected T2 lesion 1 once, found it twice"),

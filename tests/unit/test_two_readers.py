@@ -104,7 +104,7 @@ def test_one_of_two_reads_counts_for_nothing_and_the_second_replaces_none(trial,
 
 
 def test_unknown_readers_and_a_third_one_are_refused(trial, tmp_path):
-    with pytest.raises(SettingsError, match=r"expected a reader of trial.toml \(R1, R2, R3, ADJ\), found another"):
+    with pytest.raises(SettingsError, match=r"expected a reader of trial.toml \(R1, R2, R3, ADJ\), found 'R9'"):
         read(trial, tmp_path, "R9")
     read(trial, tmp_path, "R1")
     read(trial, tmp_path, "R2", lambda code, row: "reject")

@@ -220,7 +220,7 @@ def queries(trial):
     [
         ({"visit": "wk12"}, UsageError, "expected an accepted scan, found none"),
         ({"subject": "0002"}, UsageError, "site S01: expected the number of a subject with accepted scans"),
-        ({"site": "S09"}, SettingsError, "expected a site of trial.toml .S01, S02., found another code"),
+        ({"site": "S09"}, SettingsError, "expected a site of trial.toml .S01, S02., found 'S09'"),
         ({"reason": " "}, UsageError, "expected a text as reason, found none"),
         ({"by": ""}, UsageError, "expected a text as by, found none"),
     ],
