@@ -225,7 +225,7 @@ def _candidate(
     grid, where, voxels = evidence.grid, piece.where, piece.voxels
     points = points_mm_of(piece, grid)
     volume = len(points) * grid.voxel_volume_mm3
-    enhancement = float(np.quantile(evidence.enhancement[where][voxels], 0.9))
+    enhancement = float(np.quantile(evidence.enhancement[where][voxels], settings.upper_quantile))
     features = GelFeatures(
         size=volume / rules.gel_min_volume_mm3,
         own_share=own_share,

@@ -90,7 +90,7 @@ def to_border(piece: Piece, enhancement: FloatArray, settings: GelSettings) -> P
     Piece
     """
     values = enhancement[piece.where]
-    top = float(np.quantile(values[piece.voxels], 0.9))
+    top = float(np.quantile(values[piece.voxels], settings.upper_quantile))
     return replace(
         piece, voxels=piece.voxels & (values >= max(settings.edge_share * top, settings.least_enhancement))
     )

@@ -265,7 +265,7 @@ def patient_threshold(evidence: Evidence, tissue: TissueMaps, settings: T2Settin
         In standard deviations of white matter. The second value is 0 if there is no definitely bright voxel.
     """
     sure = (evidence.score > settings.sure_score) & (tissue.lesion_prior.data > settings.likely_prior)
-    brightness = float(np.quantile(evidence.score[sure], 0.9)) if sure.any() else 0.0
+    brightness = float(np.quantile(evidence.score[sure], settings.upper_quantile)) if sure.any() else 0.0
     return max(
         evidence.grey_flair + settings.above_grey_matter,
         settings.lesion_share * brightness,
