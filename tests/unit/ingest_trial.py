@@ -74,7 +74,7 @@ def ingest(trial: Trial, sent: Path, visit: str = "wk00", **more: object):
 def confirmed_read(trial: Trial, code: str) -> None:
     """Enter the analysis of week 0 and a read of it, which is an empty file."""
     with opened(trial) as registry:
-        registry.record_analysis(code, "wk00", ScanStatus.ANALYSED)
+        registry.record_analyses(code, {"wk00": (ScanStatus.ANALYSED, "")})
         counts = ReadCounts(accepted=2, digest="ab" * 32)
         registry.record_reads({(code, "wk00"): counts}, reader="R1", status=ReadStatus.CONFIRMED)
     (trial.reads / code / "wk00").mkdir(parents=True)

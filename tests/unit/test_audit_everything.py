@@ -77,7 +77,7 @@ def trial(locked_trial):
         )  # fmt: skip
         registry.scanner_gates.decide(SITE, accept=False, reason="old coil", by="QC", persons=2, final=())
         enter_scan(registry, "wk00", 1)
-        registry.record_analysis(OTHER, "wk00", ScanStatus.ANALYSED)
+        registry.record_analyses(OTHER, {"wk00": (ScanStatus.ANALYSED, "")})
         enter_read(trial, registry, "wk00")
         enter_scan(registry, "wk00", 2, replace_because="wrong scan", measures={"FLAIR": {"snr": 20.25}})
         kept = trial.withdrawn / OTHER / "wk00" / "receipt2"
