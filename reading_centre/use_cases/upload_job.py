@@ -31,7 +31,7 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.intake.quarantined import quarantine_entry, remove_settled
 from mri_pipeline.registry import Gate, Registry
-from mri_pipeline.registry.jobs import LONG, SHORT, Job, JobKind, JobState
+from mri_pipeline.registry.job_records import LONG, SHORT, Job, JobKind, JobState
 from reading_centre.use_cases.agreement import write_agreement
 from reading_centre.use_cases.dummy_run import ReceivedDummyRun, acceptance_report, receive_dummy_run
 from reading_centre.use_cases.ingest import ReceivedVisit, receive_visit

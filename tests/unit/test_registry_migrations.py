@@ -17,7 +17,7 @@ from mri_pipeline.registry import Gate, Registry, ScannerFacts, ScannerState, Sc
 from mri_pipeline.registry.assignment_records import Edit
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import open_engine, writing
-from mri_pipeline.registry.jobs import SHORT, JobKind, JobState
+from mri_pipeline.registry.job_records import SHORT, JobKind, JobState
 from mri_pipeline.registry.schema import SCHEMA_VERSION, Base
 from mri_pipeline.registry.trail import append
 

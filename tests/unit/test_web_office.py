@@ -17,7 +17,7 @@ from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry, ScannerFacts
-from mri_pipeline.registry.jobs import LONG, MOST_ATTEMPTS_LONG, JobKind
+from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind
 from reading_centre.use_cases.dummy_run import acceptance_report
 from reading_centre.use_cases.init import init_trial
 from reading_centre.use_cases.quarantine import show_quarantine

@@ -21,7 +21,7 @@ import pytest
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UploadRefusedError, UsageError
 from mri_pipeline.intake.quarantined import quarantine_entries
-from mri_pipeline.registry.jobs import SHORT, JobKind, JobState
+from mri_pipeline.registry.job_records import SHORT, JobKind, JobState
 from reading_centre.use_cases import serve, site_door, upload_job, waiting_upload
 from reading_centre.use_cases.private_folder import WAITING
 from reading_centre.use_cases.upload_job import Lane, Worker, do_jobs, lanes_with_work
