@@ -15,7 +15,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.lesions.change.detect import REACH_MM, SmoothFlair, change_evidence
-from mri_pipeline.lesions.tracking.records import LabelledVisit
+from mri_pipeline.lesions.tracking.labelled import LabelledVisit
 
 
 @dataclass(frozen=True, eq=False)
