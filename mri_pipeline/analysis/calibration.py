@@ -1,7 +1,7 @@
 """Self-calibration of a visit: simulated lesions in its own scans, and the share of them that the lesion steps find.
 
 The visit is analysed by itself. Lesions are inserted into its prepared images. Brain mask, bias field and tissue maps
-are those of the analysis. Nothing of it enters masks, tables or derivatives.
+are those of the analysis. Its results enter no mask, table or derivative.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def calibrate_visit(
 ) -> list[DetectionRate]:
     """Insert lesions into the images of a visit and look for them with the lesion steps.
 
-    Random numbers depend on the voxels of the FLAIR alone: the result is the same again.
+    The random numbers depend on the voxels of the FLAIR alone, so that the result is reproducible.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ class Account(Settings):
         return _utc(self.one_time_password_hash.partition(" ")[0]) + ONE_TIME_LIMIT
 
     def can_sign_in(self, now: datetime) -> bool:
-        """True if the person has a password that holds.
+        """True if the person has a valid password.
 
         Parameters
         ----------

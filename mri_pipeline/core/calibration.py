@@ -43,7 +43,7 @@ class CalibrationSettings:
     per_run : int
         Lesions in the scan at a time.
     most_runs : int
-        Runs of the lesion steps. What finds no place in them is left out.
+        Maximum number of runs of the lesion steps. Lesions that find no place in them are left out.
     apart_mm : float
         Least distance between the surfaces of two simulated lesions.
     apart_mirrored_mm : float
@@ -58,7 +58,8 @@ class CalibrationSettings:
     axis_ratio : float
         Largest factor between an axis of a lesion, an ellipsoid, and its diameter.
     found_share : float
-        Least share of the volume of a lesion that is found. The same rule scores accuracy (`lesions.scoring`).
+        A lesion is found if at least this share of its volume is segmented. The same rule scores accuracy
+        (`lesions.scoring`).
     shown_rate : float
         Least detection rate of a size of lesion that the scan shows.
     least_lesions : int

@@ -105,7 +105,7 @@ class SimulatedLesion:
 
 
 def places_of(white: BoolArray, own: BoolArray, tissue: TissueMaps, settings: CalibrationSettings) -> FloatArray:
-    """Distance of every voxel to the next one that no lesion may touch: not white matter, or near an own lesion.
+    """Distance of every voxel to the nearest one without room: outside white matter, or near a lesion of the patient.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ def appearing(
     ring: bool = False,
     black_hole_from: int | None = None,
 ) -> LesionPlan:
-    """Absent before visit `at` (0 is there from the start), largest there, then settling to three quarters.
+    """Absent before visit `at` (0: present from the start), largest at that visit, then three quarters of that volume.
 
     Parameters
     ----------

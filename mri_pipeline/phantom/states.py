@@ -59,7 +59,8 @@ def has_enlarged(before: NDArray[np.bool_], after: NDArray[np.bool_], rules: Les
 def shares(units: Sequence[Unit], other: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """For each unit of one visit the part of the other visit's lesions that is the same lesion.
 
-    Every shape of the other visit belongs to the units that it overlaps; of several each voxel to the nearest.
+    A component of the other visit belongs to the unit that it overlaps. If it overlaps several, each voxel belongs to
+    the nearest.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 ::
 
     OUT/
-      manifest.json                       the uploads in their order, and what must become of each
+      manifest.json                       the uploads in their order, with the expected outcome
       uploads/S01/dummy/                  accepted
       uploads/S02/dummy/                  refused: 1.0 T
       uploads/S01/S01-001/wk00/ …         one folder (or ``.zip``) per visit
@@ -68,9 +68,9 @@ class Upload:
     subject, visit : str
         Trial number and visit label; empty for a dummy run.
     accepted : bool
-        Whether the reading centre must take it.
+        True if the reading centre must accept it.
     reason : str
-        Why not, if not.
+        Reason of the refusal; empty if it must be accepted.
     """
 
     kind: UploadKind
@@ -298,7 +298,7 @@ def write_reference_trial(
     out_dir : Path
         A new or empty folder.
     seed : int
-        Other seeds give other heads and lesions of the same design; the counts stay, but for volumes.
+        Other seeds give other heads and lesions of the same design: counts are the same, volumes differ.
     dimension : Dimension
         2D at 3 mm, or 3D at 1 mm, which takes about three times as long.
     designs : sequence of SubjectDesign, optional

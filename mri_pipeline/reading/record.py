@@ -200,7 +200,7 @@ class StoredProposal:
     opinions : tuple of Opinion
         For an adjudication: read A and read B.
     shown : StoredPrevious or None
-        For a serial reading. It is stored for each reader (`mri_pipeline.reading.store.save_previous`).
+        For a serial reading. It is stored for each reader (`mri_pipeline.reading.proposal_store.save_previous`).
     """
 
     subject: str

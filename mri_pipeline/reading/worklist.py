@@ -227,7 +227,7 @@ def _nothing_to_read() -> UsageError:
 def _write_beside(
     folder: Path, digests: Mapping[str, Mapping[str, str]], faces: Mapping[str, Faces], purpose: ReadPurpose
 ) -> None:
-    """Write what belongs to all items, and give all files one time."""
+    """Write the files of the whole worklist, and give all files the same time stamp."""
     content = {"format": FORMAT, "software": {"mri-pipeline": __version__}, "items": digests, "faces": faces}
     write_atomic(folder / WORKLIST_JSON, json.dumps(content, indent=1, sort_keys=True) + "\n")
     readme = "README.adjudicator.md" if purpose is ReadPurpose.ADJUDICATION else "README.reader.md"

@@ -24,7 +24,7 @@ def copy_registry(source: Engine, target: Engine) -> None:
     source : sqlalchemy.Engine
         A registry of the present layout.
     target : sqlalchemy.Engine
-        An empty database. It is a registry afterwards, or empty still.
+        An empty database. It holds the copy afterwards; after an error it is still empty.
 
     Raises
     ------

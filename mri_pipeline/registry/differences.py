@@ -1,4 +1,4 @@
-"""Comparison of the registry with its audit trail: a row that was changed behind the trail differs."""
+"""Comparison of the registry with its audit trail: it finds rows that were changed without an entry."""
 
 from __future__ import annotations
 

@@ -229,9 +229,9 @@ def supersede(session: Session, site: str, by_row: ScannerGateRow, *, received: 
 def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, day: int | None) -> None:
     """Close the gates of a scanner that has another software version now.
 
-    A version whose gate was closed closes none, nor does a version a gate whose own version was entered later: an old
-    scan or dummy run is no upgrade. Without a serial number and a station name another version may be that of another
-    machine: no gate is closed.
+    An old scan or dummy run is no upgrade: a version whose own gate is closed closes no gate, and no version closes the
+    gate of a version that was entered later. Without serial number and station name, another version may belong to
+    another machine; no gate is closed then.
 
     Parameters
     ----------

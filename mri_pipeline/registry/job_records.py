@@ -107,12 +107,12 @@ class Job:
 
     @property
     def is_unjudged(self) -> bool:
-        """True for an upload whose check failed without a verdict. What was sent is kept."""
+        """True for an upload whose check failed without a verdict. The upload is kept."""
         return self.state is JobState.FAILED and self.kind in {JobKind.VISIT, JobKind.DUMMY_RUN}
 
     @property
     def wishes(self) -> Mapping[str, bool]:
-        """What the person wishes of a job of the office."""
+        """Options that the person chose for a job of the office."""
         found: Mapping[str, bool] = self.outcome.get(WISHES, {})
         return found
 

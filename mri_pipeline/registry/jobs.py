@@ -99,7 +99,7 @@ class Jobs:
         site, visit, entry
             As in `JobRow`.
         code : str, optional
-            From `new_code`, if there is something of the job already.
+            From `new_code`, if files of the job exist already.
         wishes : mapping of str to bool, optional
             As `Job.wishes`.
         once : bool, optional
@@ -196,7 +196,10 @@ class Jobs:
             return bool(session.scalar(of_kinds))
 
     def take(self, kinds: Collection[JobKind]) -> Job | None:
-        """Start the oldest waiting job. The caller is the only one who does such jobs: a started one was interrupted.
+        """Start the oldest waiting job.
+
+        Only one process takes jobs of these kinds. A job that is marked as running was therefore interrupted: it waits
+        again, or fails after `MOST_ATTEMPTS`.
 
         Parameters
         ----------
@@ -223,7 +226,7 @@ class Jobs:
             return _job(taken)
 
     def put_back(self, code: str) -> None:
-        """Let a job wait again that was taken and not begun. The attempt does not count.
+        """Put back a job that was taken and not begun. The attempt does not count.
 
         Parameters
         ----------

@@ -81,7 +81,7 @@ def later_dummy_run(site: str) -> UsageError:
 
 
 def require_storable(name: str, text: str) -> None:
-    """Refuse a text that not every database stores.
+    """Refuse a text that a database cannot store.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def require_storable(name: str, text: str) -> None:
 
 
 def require_texts(*, by: str, **texts: str) -> None:
-    """Refuse an empty text, and one that not every database stores.
+    """Refuse an empty text, and one that a database cannot store.
 
     Parameters
     ----------

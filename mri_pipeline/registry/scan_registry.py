@@ -71,7 +71,7 @@ class ScanRegistry(RegistryQueries):
         findings : sequence of Question or str
             Of the quality control of the scan, without patient data. They become queries.
         identity : ScanIdentity, optional
-            Whose images they are, and of when. The caller has compared it with `RegistryQueries.relatives`.
+            Patient, study, day and images. The caller has compared it with `RegistryQueries.relatives`.
         receipt : str
             Random name of this ingest. `RegistryQueries.receipt` returns it once the scan is entered.
         replace_because : str

@@ -84,8 +84,8 @@ class TrackingMethod:
         lesions had at least 3.7. Of the new lesions in three real pairs (benchmarks/real_pairs.py) experts confirmed
         11 of 11 with 3 or more, and 1 of 4 below.
     place_min_overlap : float
-        Minimum overlap, as a fraction of the smaller lesion, for two lesions to be at the same location. The same
-        rule decides whether a reference lesion is detected (docs/definitions.md). Touching borders do not suffice.
+        Minimum overlap, as a fraction of the smaller lesion, for two lesions to be at the same location. Touching
+        borders do not suffice.
     zone_min_share : float
         Minimum fraction of a lesion in the zone along the ventricles or the cortex that counts as contact.
     """
