@@ -15,6 +15,7 @@ from mri_pipeline.core.io import nifti
 from mri_pipeline.reading.adjudication import NAMES, Dispute
 from mri_pipeline.reading.confirmed import (
     Check,
+    ConfirmedItem,
     Enter,
     KnownRead,
     Masks,
@@ -136,21 +137,38 @@ def import_decisions(
         stage = stack.enter_context(staging(reads))
         for code, digests in exported.items():
             proposal = _as_shown(proposals[code], digests, reads, reader)
-            dispute = None if dispute_of is None else dispute_of(proposal)
-            returned = _read_item(
-                folder / ITEMS / code, proposal, digests, reads, done=marks.get(code, False), dispute=dispute
-            )
-            if returned is None:
+            item = _confirmed(
+                folder / ITEMS / code, proposal, digests, reads,
+                done=marks.get(code, False), check=check, dispute_of=dispute_of, previous_t2=previous_t2,
+            )  # fmt: skip
+            if item is None:
                 unread.append(code)
                 continue
-            item = confirm_item(
-                proposal, *returned, what=f"item {code}", check=check, previous_t2=previous_t2, dispute=dispute
-            )
             notes += item.notes
             earlier = known(proposal)
             staged.append((stage_item(stage, item, reader=reader, read_at=read_at, earlier=earlier), earlier))
         records, unchanged = take_over(stage, reads, staged, enter)
     return Imported(tuple(records), tuple(unread), tuple(notes), tuple(unchanged))
+
+
+def _confirmed(
+    folder: Path,
+    proposal: StoredProposal,
+    digests: Mapping[str, str],
+    reads: Path,
+    *,
+    done: bool,
+    check: Check | None,
+    dispute_of: DisputeOf | None,
+    previous_t2: PreviousT2 | None,
+) -> ConfirmedItem | None:
+    """The confirmed lesions of one item; None if it is unread."""
+    dispute = None if dispute_of is None else dispute_of(proposal)
+    returned = _read_item(folder, proposal, digests, reads, done=done, dispute=dispute)
+    if returned is None:
+        return None
+    what = f"item {proposal.reading_code}"
+    return confirm_item(proposal, *returned, what=what, check=check, previous_t2=previous_t2, dispute=dispute)
 
 
 def _require_code(reader: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -80,24 +80,9 @@ def judge_scanner_gate(
     )  # fmt: skip
     before = (row.state, row.dummy_run_digest)
     decision = {} if set(rules) & set(final) else _decided(session, site, (number, coil, upload_digest))
-    verdict = ScannerState(decision.pop("state", state))
-    if upload_digest == row.dummy_run_digest and _stays(row, verdict):
-        verdict = ScannerState(row.state)
-    else:
-        if waits and not decision and upload_digest != row.dummy_run_digest and row.state in WAS_ACCEPTED:
-            verdict = ScannerState.UNDECIDED
-        stands = verdict is ScannerState.UNDECIDED and row.state in WAS_ACCEPTED
-        entered = {"waiting_digest": upload_digest} if stands else {
-            "state": verdict.value, "dummy_run_digest": upload_digest, "waiting_digest": "", "reason": "", "by": "",
-        }  # fmt: skip
-        for name, value in {
-            **entered,
-            "proposed": "",
-            "proposed_by": "",
-            "proposed_reason": "",
-            **decision,
-        }.items():
-            setattr(row, name, value)
+    verdict = _set_verdict(
+        row, ScannerState(decision.pop("state", state)), upload_digest, decision=decision, waits=waits
+    )
     if (row.state, row.dummy_run_digest) != before:
         row.at = utc_now()
     row.rules = sorted(set(rules))
@@ -107,6 +92,28 @@ def judge_scanner_gate(
         supersede(session, site, row, received=received)
         if row.state == ScannerState.ACCEPTED.value:
             close_earlier_software(session, site, facts, day=None)
+    return verdict
+
+
+def _set_verdict(
+    row: ScannerGateRow,
+    verdict: ScannerState,
+    upload_digest: str,
+    *,
+    decision: Mapping[str, str],
+    waits: bool,
+) -> ScannerState:
+    """Set a gate to the verdict on a dummy run, or keep an accepted gate while a person decides."""
+    if upload_digest == row.dummy_run_digest and _stays(row, verdict):
+        return ScannerState(row.state)
+    if waits and not decision and upload_digest != row.dummy_run_digest and row.state in WAS_ACCEPTED:
+        verdict = ScannerState.UNDECIDED
+    stands = verdict is ScannerState.UNDECIDED and row.state in WAS_ACCEPTED
+    entered = {"waiting_digest": upload_digest} if stands else {
+        "state": verdict.value, "dummy_run_digest": upload_digest, "waiting_digest": "", "reason": "", "by": "",
+    }  # fmt: skip
+    for name, value in {**entered, "proposed": "", "proposed_by": "", "proposed_reason": "", **decision}.items():
+        setattr(row, name, value)
     return verdict
 
 

@@ -170,13 +170,8 @@ class ScannerGates:
             row, of_row = _to_decide(session, site, scanner, coil)
             without_scanner = accepted_without_scanner(session, site)
             state = ScannerState.ACCEPTED if accept else ScannerState.REFUSED
-            overruled = sorted(set(row.rules) & set(final)) if accept else []
-            if overruled:
-                raise UsageError(
-                    f"site {site}: expected a dummy run that may be accepted, found one refused by "
-                    f"{', '.join(overruled)}",
-                    hint="this rule is not overruled; ask the site for a new dummy run",
-                )
+            if accept:
+                _require_not_final(site, row, final)
             before = (row.state, row.dummy_run_digest)
             if persons == TWO_PERSONS and row.proposed != state.value:
                 row.proposed, row.proposed_by, row.proposed_reason = state.value, by, reason
@@ -196,6 +191,16 @@ class ScannerGates:
                         close_earlier_software(session, site, _facts(of_row), day=None)
                 _set_site(session, site, accept=accept, by=by, without_scanner=without_scanner)
             return _gate(row, of_row)
+
+
+def _require_not_final(site: str, row: ScannerGateRow, final: Collection[str]) -> None:
+    """Refuse to accept a dummy run that is refused by a rule that no person overrules."""
+    rules = sorted(set(row.rules) & set(final))
+    if rules:
+        raise UsageError(
+            f"site {site}: expected a dummy run that may be accepted, found one refused by {', '.join(rules)}",
+            hint="this rule is not overruled; ask the site for a new dummy run",
+        )
 
 
 def _to_decide(

@@ -77,7 +77,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def identity(folder: Path) -> tuple[int, int] | None:
-    """File system and inode of a folder. `replace_folder` changes them.
+    """Inode of a folder and time of its last change. `replace_folder` changes them.
 
     Parameters
     ----------

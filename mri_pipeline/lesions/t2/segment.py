@@ -102,6 +102,30 @@ def segment_t2(
         _segmented(visit, evidence, faint, threshold, tissue, rules=rules, settings=settings)
         for visit, evidence in zip(visits, evidences, strict=True)
     ]
+    found = _with_further(
+        found,
+        visits,
+        tissue,
+        evidences,
+        threshold=threshold,
+        rules=rules,
+        model=model or load_trees(T2_BASINS_FILE),
+    )
+    excluded = _bright_in_everybody(found, visits, tissue, evidences, threshold=threshold, settings=settings)
+    return [_without(there, excluded, rules) for there in found]
+
+
+def _with_further(
+    found: list[T2Segmentation],
+    visits: Sequence[VisitImages],
+    tissue: TissueMaps,
+    evidences: Sequence[Evidence],
+    *,
+    threshold: float,
+    rules: LesionRules,
+    model: BoostedTrees,
+) -> list[T2Segmentation]:
+    """Add the lesions that a comparison of visits proves, and those that the model accepts."""
     proven = proven_lesions(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
@@ -117,14 +141,27 @@ def segment_t2(
         evidences,
         threshold=threshold,
         known=[there.mask.mask for there in found],
-        model=model or load_trees(T2_BASINS_FILE),
+        model=model,
     )
     # each kind is judged alone: a stable lesion that adjoins an appearing one is lesion at every visit
     for more in (further, proven.faint):
         found = _with_all(found, more, visits, tissue, rules)
+    return found
+
+
+def _bright_in_everybody(
+    found: Sequence[T2Segmentation],
+    visits: Sequence[VisitImages],
+    tissue: TissueMaps,
+    evidences: Sequence[Evidence],
+    *,
+    threshold: float,
+    settings: T2Settings,
+) -> BoolArray:
+    """Structures that are no lesions: enclosed by CSF, or grey matter that is as bright on the other side."""
     masks = [there.mask.mask for there in found]
-    excluded = enclosed_by_csf(masks, [visit.brain for visit in visits], tissue)
-    excluded |= symmetrical_grey_matter(
+    enclosed = enclosed_by_csf(masks, [visit.brain for visit in visits], tissue)
+    return enclosed | symmetrical_grey_matter(
         masks,
         visits,
         (white_matter_contrast(visit, tissue).contrast for visit in visits),
@@ -132,7 +169,6 @@ def segment_t2(
         tissue,
         bright=settings.grey_bright,
     )
-    return [_without(there, excluded, rules) for there in found]
 
 
 def evidence_of_visits(
