@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from mri_pipeline.core.components import connected_parts, structure, widened_box
+from mri_pipeline.core.boxes import widened_box
+from mri_pipeline.core.components import connected_parts, structure
 from mri_pipeline.core.spatial import BoolArray, Grid
 from mri_pipeline.lesions.t2.border import small_to_half_height
 

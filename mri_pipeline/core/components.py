@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.boxes import box_of, widened_box
 from mri_pipeline.core.spatial import BoolArray
-
-Box = tuple[slice, ...]
-"""A range of voxel indices along each axis."""
 
 
 def structure(connectivity: int) -> BoolArray:
@@ -54,46 +51,6 @@ def connected_parts(mask: BoolArray, connectivity: int = 3) -> tuple[NDArray[np.
     box = box_of(voxels)
     found = ndimage.label(mask[box], structure(connectivity), output=labels[box])
     return labels, int(found)
-
-
-def box_of(voxels: NDArray[np.int64]) -> Box:
-    """Bounding box of some voxels.
-
-    Parameters
-    ----------
-    voxels : ndarray of int, shape (n, 3)
-        Indices of at least one voxel.
-
-    Returns
-    -------
-    tuple of slice
-    """
-    return tuple(slice(int(a), int(b) + 1) for a, b in zip(voxels.min(axis=0), voxels.max(axis=0), strict=True))
-
-
-def widened_box(box: Box, reach: Sequence[int], shape: Sequence[int]) -> Box:
-    """A box with a margin, cut at the border of the image.
-
-    Parameters
-    ----------
-    box : tuple of slice
-    reach : sequence of int
-        Width of the margin in voxels along each axis.
-    shape : sequence of int
-        Shape of the image.
-
-    Returns
-    -------
-    tuple of slice
-
-    Examples
-    --------
-    >>> widened_box((slice(0, 2), slice(4, 6)), (1, 3), (5, 8))
-    (slice(0, 3, None), slice(1, 8, None))
-    """
-    return tuple(
-        slice(max(side.start - r, 0), min(side.stop + r, n)) for side, r, n in zip(box, reach, shape, strict=True)
-    )
 
 
 @dataclass(frozen=True, eq=False)

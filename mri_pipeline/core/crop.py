@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mri_pipeline.core.components import widened_box
+from mri_pipeline.core.boxes import widened_box
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import VisitMasks
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from mri_pipeline.registry.audit import AuditAction, utc_now
-from mri_pipeline.registry.gate_verdicts import accepted_without_scanner, gate_without_scanner, site_gate
 from mri_pipeline.registry.quality_rows import ScannerState
 from mri_pipeline.registry.records import ScannerFacts
 from mri_pipeline.registry.schema import Gate, SiteRow
+from mri_pipeline.registry.site_gates import accepted_without_scanner, gate_without_scanner, site_gate
 from mri_pipeline.registry.trail import append
 
 

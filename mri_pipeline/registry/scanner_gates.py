@@ -12,17 +12,12 @@ from sqlalchemy.orm import Session
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
-from mri_pipeline.registry.gate_verdicts import (
-    accepted_without_scanner,
-    append_gate,
-    close_earlier_software,
-    site_gate,
-    supersede,
-)
+from mri_pipeline.registry.gate_verdicts import append_gate, close_earlier_software, supersede
 from mri_pipeline.registry.quality_rows import ScannerGateRow, ScannerState
 from mri_pipeline.registry.records import ScannerFacts
 from mri_pipeline.registry.requirements import require_texts
 from mri_pipeline.registry.schema import Gate, ScannerRow, SiteRow
+from mri_pipeline.registry.site_gates import accepted_without_scanner, site_gate
 from mri_pipeline.registry.trail import append
 
 TWO_PERSONS = 2

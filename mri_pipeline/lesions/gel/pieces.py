@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.graph import MCP_Geometric
 
-from mri_pipeline.core.components import Box, connected_parts, structure, widened_box
+from mri_pipeline.core.boxes import Box, widened_box
+from mri_pipeline.core.components import connected_parts, structure
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid

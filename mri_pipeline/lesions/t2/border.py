@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.core.components import ConnectedComponents, connected_parts, structure, widened_box
+from mri_pipeline.core.boxes import widened_box
+from mri_pipeline.core.components import ConnectedComponents, connected_parts, structure
 from mri_pipeline.core.distances import distance_to
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, Grid
