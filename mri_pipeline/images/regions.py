@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM
+from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM, LOCATION_LABELS, Location
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
@@ -175,10 +175,11 @@ def location_labels(
     LabelImage
         0 outside the brain.
     """
-    labels = np.where(brain, 4, 0).astype(np.uint8)
-    labels[brain & within(cortex, grid, JUXTACORTICAL_MM)] = 2
-    labels[brain & within(ventricles, grid, PERIVENTRICULAR_MM)] = 1
-    labels[brain & below_tentorium] = 3
+    label_of = {place: label for label, place in LOCATION_LABELS.items() if label != BELOW_FORAMEN_MAGNUM}
+    labels = np.where(brain, label_of[Location.DEEP_WHITE_MATTER], 0).astype(np.uint8)
+    labels[brain & within(cortex, grid, JUXTACORTICAL_MM)] = label_of[Location.JUXTACORTICAL]
+    labels[brain & within(ventricles, grid, PERIVENTRICULAR_MM)] = label_of[Location.PERIVENTRICULAR]
+    labels[brain & below_tentorium] = label_of[Location.INFRATENTORIAL]
     labels[brain & below_foramen] = BELOW_FORAMEN_MAGNUM
     return LabelImage(labels, grid)
 
