@@ -13,7 +13,9 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from mri_pipeline.convert.frames import Frame, decompressed, frames_of, in_spatial_order, require_equal_values
+from mri_pipeline.convert.compare import require_equal_values
+from mri_pipeline.convert.decompress import decompressed
+from mri_pipeline.convert.frames import Frame, frames_of, in_spatial_order
 from mri_pipeline.core.errors import UnreadableUploadError, UsageError
 from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.images.resample import resample_nearest

@@ -11,7 +11,8 @@ from pathlib import Path
 from unittest import mock
 
 from mri_pipeline.blinding.key import Sealed
-from mri_pipeline.convert.frames import frames_of, require_equal_values
+from mri_pipeline.convert.compare import require_equal_values
+from mri_pipeline.convert.frames import frames_of
 from mri_pipeline.convert.pixels import pixels_key
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.layout import Trial
