@@ -73,7 +73,7 @@ def test_a_changed_row_of_the_registry_is_found(trial, statement, message):
 
 def test_an_entry_that_does_not_follow_from_the_earlier_ones_is_named():
     entries = [AuditEntry(7, "2026-01-01", "os", "R1", AuditAction.READ_UNLOCKED.value, "AB12 wk00", {}, "")]
-    with pytest.raises(ReplayError, match="^7$"):
+    with pytest.raises(ReplayError, match=r"^7$"):
         replay(entries)
     assert differences(None, entries) == [
         "audit trail: expected entries that follow from the earlier ones, found entry 7, which does not"
