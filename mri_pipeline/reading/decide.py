@@ -94,13 +94,14 @@ def confirm_mask(
     hint = "correct lesions.csv or the mask, then import again"
     rejected = [number for number, accepted in decisions.items() if not accepted]
     accepted = [number for number, accepted in decisions.items() if accepted]
-    for number in rejected:
-        others = sorted(set(np.unique(returned.data[proposed.data == number]).tolist()) - {0, number})
-        if others:
-            raise UsageError(
-                f"{what}: expected rejected lesion {number} erased or unchanged, found label {_named(others)} in it",
-                hint=hint,
-            )
+    others = {n: set(np.unique(returned.data[proposed.data == n]).tolist()) - {0, n} for n in rejected}
+    overdrawn = [n for n in rejected if others[n]]
+    if overdrawn:
+        labels = _named(sorted(set().union(*others.values())))
+        raise UsageError(
+            f"{what}: expected rejected lesion {_named(overdrawn)} erased or unchanged, found label {labels} in it",
+            hint=hint,
+        )
     renamed = [n for n in accepted if np.isin(returned.data[proposed.data == n], rejected).any()]
     if renamed:
         raise UsageError(
