@@ -39,8 +39,8 @@ from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.record import ReadRecord
 from mri_pipeline.reading.store import stage_read
 from mri_pipeline.registry import ReadCounts, Registry
-from reading_centre.use_cases.init import init_trial
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.init import init_trial
 
 SHAPE, SPACING_MM = (181, 208, 59), (0.9375, 0.9375, 3.0)
 SIMULATED = 4
@@ -112,7 +112,7 @@ def write_trial(folder: Path, *, subjects: int, shape: tuple[int, int, int] = SH
                 records = _link_subject(trial, codes[number % SIMULATED], code)
             for visit in weeks:
                 registry.record_scan(code, visit, site=SITE, upload_digest=f"{code} {visit}")
-                registry.record_analysis(code, visit, ScanStatus.ANALYSED)
+                registry.record_analyses(code, {visit: (ScanStatus.ANALYSED, "")})
             reads = {(code, r.visit): ReadCounts(digest=r.digest, version=r.version) for r in records}
             registry.record_reads(reads, reader="R1", status=ReadStatus.CONFIRMED)
             registry.lock_reads(reads, reader="R1")

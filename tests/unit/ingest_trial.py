@@ -11,15 +11,16 @@ from pathlib import Path
 from unittest import mock
 
 from mri_pipeline.blinding.key import Sealed
-from mri_pipeline.convert.frames import frames_of, require_equal_values
+from mri_pipeline.convert.compare import require_equal_values
+from mri_pipeline.convert.frames import frames_of
 from mri_pipeline.convert.pixels import pixels_key
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.registry import ReadCounts, Registry, ScanIdentity
-from reading_centre.use_cases.ingest import receive_visit
-from reading_centre.use_cases.init import init_trial
+from reading_centre.use_cases.trial.init import init_trial
+from reading_centre.use_cases.uploads.ingest import receive_visit
 from tests.unit import dicom_factory as factory
 
 SMALL = tuple(replace(spec, shape=(16, 12, 12), spacing=12.0, thickness=12.0) for spec in factory.VISIT)
@@ -74,7 +75,7 @@ def ingest(trial: Trial, sent: Path, visit: str = "wk00", **more: object):
 def confirmed_read(trial: Trial, code: str) -> None:
     """Enter the analysis of week 0 and a read of it, which is an empty file."""
     with opened(trial) as registry:
-        registry.record_analysis(code, "wk00", ScanStatus.ANALYSED)
+        registry.record_analyses(code, {"wk00": (ScanStatus.ANALYSED, "")})
         counts = ReadCounts(accepted=2, digest="ab" * 32)
         registry.record_reads({(code, "wk00"): counts}, reader="R1", status=ReadStatus.CONFIRMED)
     (trial.reads / code / "wk00").mkdir(parents=True)

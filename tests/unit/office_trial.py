@@ -17,9 +17,9 @@ from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.registry import Question, ReadCounts, Registry, ScanIdentity
-from reading_centre.use_cases.dummy_run import receive_dummy_run
-from reading_centre.use_cases.ingest import receive_visit
-from reading_centre.use_cases.init import init_trial
+from reading_centre.use_cases.trial.init import init_trial
+from reading_centre.use_cases.uploads.dummy_run import receive_dummy_run
+from reading_centre.use_cases.uploads.ingest import receive_visit
 
 STAFF = {
     "S01-AB": ("site", "S01", "the first site's word"),
@@ -89,7 +89,7 @@ def _enter(trial: Trial, registry: Registry, code: str, site: str, *, begin: dt.
             findings=[_question("SNR")] if index == 0 else [],
         )  # fmt: skip
         if index < 2:
-            registry.record_analysis(code, visit.label, ScanStatus.ANALYSED)
+            registry.record_analyses(code, {visit.label: (ScanStatus.ANALYSED, "")})
 
 
 def _read(registry: Registry, code: str) -> None:

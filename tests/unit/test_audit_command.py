@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.registry.audit import backward_times
+from mri_pipeline.registry.audit import AuditAction, AuditEntry, backward_times
+from mri_pipeline.registry.differences import differences
+from mri_pipeline.registry.replay import ReplayError, replay
 from reading_centre import cli
-from reading_centre.use_cases.audit import Selection, anchor_audit, export_audit, selected_entries
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.audit import AuditSelection, anchor_audit, export_audit, selected_entries
+from reading_centre.use_cases.trial.audit_verify import verify_trial
 from tests.unit.locked_trial import CODE, NUMBER, behind_the_trail, flip, registry_of
 
 ANOTHER_READ = (
@@ -38,15 +40,27 @@ def test_an_unchanged_trial_has_no_deviation(trial):
         ("UPDATE audit SET reader = 'R9' WHERE seq = 4", "found a change at entry 4"),
         ("DELETE FROM audit WHERE seq = 2", "found a change at entry 2"),
         ("UPDATE reads SET accepted = accepted + 1 WHERE visit = 'wk00'", "BENCH000, wk00, R1: expected accepted"),
-        ("UPDATE reads SET status = 'confirmed' WHERE visit = 'wk04'", "BENCH000, wk04, R1: expected status"),
-        ("UPDATE reads SET standing = 'open' WHERE visit = 'wk04'", "BENCH000, wk04, R1: expected standing"),
+        (
+            "UPDATE reads SET status = 'confirmed' WHERE visit = 'wk04'",
+            "BENCH000, wk04, R1: expected status as in the audit trail, found confirmed",
+        ),
+        (
+            "UPDATE reads SET standing = 'open' WHERE visit = 'wk04'",
+            "BENCH000, wk04, R1: expected standing as in the audit trail, found open",
+        ),
         ("DELETE FROM reads WHERE visit = 'wk04'", "wk04, R1: expected the row of the audit trail, found none"),
-        (ANOTHER_READ, "wk00, R7: expected no row as in the audit trail"),
-        ("UPDATE scans SET status = 'failed' WHERE visit = 'wk12'", "BENCH000, wk12: expected status"),
-        ("UPDATE scans SET upload_digest = 'f' WHERE visit = 'wk12'", "BENCH000, wk12: expected upload digest"),
+        (ANOTHER_READ, "wk00, R7: expected no row as in the audit trail, found a row in the registry"),
+        (
+            "UPDATE scans SET status = 'failed' WHERE visit = 'wk12'",
+            "BENCH000, wk12: expected status as in the audit trail, found failed",
+        ),
+        (
+            "UPDATE scans SET upload_digest = 'F0' WHERE visit = 'wk12'",
+            "expected upload digest as in the audit trail, found another value",
+        ),
         (
             "UPDATE sites SET gate = 'accepted', gate_at = 'x' WHERE code = 'S02'",
-            "gate of site S02: expected gate as in the audit trail",
+            "gate of site S02: expected gate as in the audit trail, found accepted",
         ),
     ],
 )
@@ -55,6 +69,15 @@ def test_a_changed_row_of_the_registry_is_found(trial, statement, message):
     behind_the_trail(trial, statement)
     found = verify_trial(trial.root)
     assert any(message in deviation for deviation in found.deviations), found.deviations
+
+
+def test_an_entry_that_does_not_follow_from_the_earlier_ones_is_named():
+    entries = [AuditEntry(7, "2026-01-01", "os", "R1", AuditAction.READ_UNLOCKED.value, "AB12 wk00", {}, "")]
+    with pytest.raises(ReplayError, match=r"^7$"):
+        replay(entries)
+    assert differences(None, entries) == [
+        "audit trail: expected entries that follow from the earlier ones, found entry 7, which does not"
+    ]
 
 
 @pytest.mark.requirement("AUDIT-03")
@@ -86,14 +109,17 @@ def test_a_cut_trail_is_found_by_its_anchor_alone(trial, tmp_path):
     behind_the_trail(trial, f"DELETE FROM audit WHERE seq = {count}")
     assert verify_trial(trial.root).deviations == ()
     (deviation,) = verify_trial(trial.root, anchor).deviations
-    assert deviation == f"audit trail: expected entry {count} of the anchor, found another trail"
+    assert (
+        deviation
+        == f"audit trail: expected entry {count} of the anchor (hash {last[:12]}), found {count - 1} entries"
+    )
     anchor.write_text("{}")
     with pytest.raises(UsageError, match=r"expected an anchor of the audit trail, found none in anchor\.json"):
         verify_trial(trial.root, anchor)
 
 
 def test_an_anchor_is_a_new_file_outside_of_the_trial(trial, tmp_path):
-    with pytest.raises(UsageError, match="expected a file outside of the trial's folder, found one inside"):
+    with pytest.raises(UsageError, match=r"expected a file outside of the trial, found anchor\.json in it"):
         anchor_audit(trial.root, trial.root / "anchor.json")
     (tmp_path / "anchor.json").write_text("")
     with pytest.raises(UsageError, match=r"expected a new file, found anchor\.json"):
@@ -117,23 +143,23 @@ def test_no_tables_are_written_on_a_broken_trail(trial):
 
 
 def test_entries_are_selected(trial):
-    everything = selected_entries(trial.root, Selection())
-    locked = selected_entries(trial.root, Selection(subject=CODE, actor="R1", action="read locked"))
+    everything = selected_entries(trial.root, AuditSelection())
+    locked = selected_entries(trial.root, AuditSelection(subject=CODE, actor="R1", action="read locked"))
     assert {entry.action for entry in locked} == {"read locked"}
     assert len(locked) == 7
     day = everything[0].at[:10]
-    assert selected_entries(trial.root, Selection(since=day)) == everything
-    assert selected_entries(trial.root, Selection(until=day[:4])) == everything
-    assert selected_entries(trial.root, Selection(until="2020")) == []
-    assert selected_entries(trial.root, Selection(since="2999-01-01")) == []
+    assert selected_entries(trial.root, AuditSelection(since=day)) == everything
+    assert selected_entries(trial.root, AuditSelection(until=day[:4])) == everything
+    assert selected_entries(trial.root, AuditSelection(until="2020")) == []
+    assert selected_entries(trial.root, AuditSelection(since="2999-01-01")) == []
     with pytest.raises(UsageError, match="expected a time such as 2026-03-01 or 2026-03-01T12:00"):
-        Selection(since="yesterday")
+        AuditSelection(since="yesterday")
 
 
 def test_an_export_has_all_columns(trial, tmp_path):
-    everything = selected_entries(trial.root, Selection())
+    everything = selected_entries(trial.root, AuditSelection())
     for name in ("audit.csv", "audit.json"):
-        assert export_audit(trial.root, tmp_path / name, Selection()) == len(everything)
+        assert export_audit(trial.root, tmp_path / name, AuditSelection()) == len(everything)
     with (tmp_path / "audit.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [json.loads(row["details"]) for row in rows] == [entry.details for entry in everything]
@@ -141,7 +167,7 @@ def test_an_export_has_all_columns(trial, tmp_path):
         e.hash for e in everything
     ]
     with pytest.raises(UsageError, match=r"expected a file that ends with \.csv or \.json, found \.xls"):
-        export_audit(trial.root, tmp_path / "audit.xls", Selection())
+        export_audit(trial.root, tmp_path / "audit.xls", AuditSelection())
 
 
 def test_the_command_line(trial, tmp_path, capsys):

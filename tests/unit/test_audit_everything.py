@@ -17,13 +17,14 @@ from mri_pipeline.registry.audit import verify_chain
 from mri_pipeline.registry.differences import differences
 from mri_pipeline.registry.schema import Base
 from mri_pipeline.registry.trail import entries
-from reading_centre.use_cases.agreement import write_agreement
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import lock_reads, unlock_read
-from reading_centre.use_cases.release import release_trial_tables
-from reading_centre.use_cases.run import run_trial
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.analysis.run import run_trial
+from reading_centre.use_cases.reading.agreement import write_agreement
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
+from reading_centre.use_cases.reading.lock import lock_reads, unlock_read
+from reading_centre.use_cases.tables.release import release_trial_tables
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.audit_verify import verify_trial
 from tests.unit.locked_trial import CODE, SITE, behind_the_trail, flip, registry_of
 from tests.unit.reading_trial import edit_protocol
 
@@ -77,7 +78,7 @@ def trial(locked_trial):
         )  # fmt: skip
         registry.scanner_gates.decide(SITE, accept=False, reason="old coil", by="QC", persons=2, final=())
         enter_scan(registry, "wk00", 1)
-        registry.record_analysis(OTHER, "wk00", ScanStatus.ANALYSED)
+        registry.record_analyses(OTHER, {"wk00": (ScanStatus.ANALYSED, "")})
         enter_read(trial, registry, "wk00")
         enter_scan(registry, "wk00", 2, replace_because="wrong scan", measures={"FLAIR": {"snr": 20.25}})
         kept = trial.withdrawn / OTHER / "wk00" / "receipt2"
@@ -159,7 +160,7 @@ def test_every_changed_value_of_every_entry_is_found(trial):
 
 def test_rows_and_entries_that_are_no_json_are_found(trial):
     behind_the_trail(trial, "UPDATE scans SET findings = '[' WHERE visit = 'wk04'")
-    message = "scan of subject: expected rows of the registry, found one that cannot be read"
+    message = "scan of subject: expected rows of the registry, found a row that cannot be read (JSONDecodeError)"
     assert message in verify_trial(trial.root).deviations
     behind_the_trail(trial, "UPDATE audit SET details = '{' WHERE seq = 5")
     assert verify_trial(trial.root).deviations[0].endswith("found a change at entry 5")

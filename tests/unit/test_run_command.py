@@ -11,9 +11,9 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState
 from reading_centre import cli, console
-from reading_centre.use_cases import run
-from reading_centre.use_cases.overview import save_outcome
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.analysis import run
+from reading_centre.use_cases.analysis.overview import save_outcome
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from workflows.outcome import BatchOutcome, Outcome
 from workflows.progress import RunState, current_step
 
@@ -154,18 +154,18 @@ def test_numbers_of_a_replaced_scan_are_neither_recorded_nor_in_tables(tmp_path,
     assert set(before.values()) == {ScanState.RECEIVED}  # the numbers of all visits were made with that scan
     with opened(trial) as registry:
         # a scan that is unknown by now, and one that was analysed together with it
-        registry.record_analysis("BENCH000", "none", ScanStatus.ANALYSED, scan_keys={"none": "earlier"})
+        registry.record_analyses("BENCH000", {"none": (ScanStatus.ANALYSED, "")}, scan_keys={"none": "earlier"})
         key = registry.subject("BENCH000").visits[0].scan_key
-        registry.record_analysis(
-            "BENCH000", "wk00", ScanStatus.ANALYSED, scan_keys={"wk00": key, "wk04": "earlier"}
+        registry.record_analyses(
+            "BENCH000", {"wk00": (ScanStatus.ANALYSED, "")}, scan_keys={"wk00": key, "wk04": "earlier"}
         )
     assert states(trial, "BENCH000") == before
     # as if its analysis had been recorded all the same
     with opened(trial) as registry:
         for visit in before:
-            registry.record_analysis("BENCH000", visit, ScanStatus.ANALYSED)
+            registry.record_analyses("BENCH000", {visit: (ScanStatus.ANALYSED, "")})
     with pytest.raises(
         UsageError,
-        match="visit wk04: expected numbers of the present scan, found those of a scan that was replaced",
+        match="subject BENCH000, visit wk04: the analysis is of a scan that was replaced",
     ):
         write_trial_tables(trial.root, provisional=True)

@@ -18,9 +18,9 @@ from qc.reports.acceptance import decisions_of
 from qc.scanner_gate import judge_scanner
 from qc.scanner_identity import Scanner, another_machine, differences, is_another_scanner
 from reading_centre import cli
-from reading_centre.use_cases.dummy_run import decide_dummy_run, receive_dummy_run
-from reading_centre.use_cases.quarantine import list_quarantine, release_upload, retry_upload
-from reading_centre.use_cases.upload_desk import scanner_facts
+from reading_centre.use_cases.uploads.desk import scanner_facts
+from reading_centre.use_cases.uploads.dummy_run import decide_dummy_run, receive_dummy_run
+from reading_centre.use_cases.uploads.quarantine import list_quarantine, release_upload, retry_upload
 from tests.unit import dicom_factory as factory
 from tests.unit.ingest_trial import SMALL, WEEK0, ingest, new_trial, opened, upload
 
@@ -326,7 +326,7 @@ def test_a_scanner_of_an_earlier_version_keeps_its_gate(judging, tmp_path):
     def as_before(profile, known=()):
         return replace(scanner_facts(profile, known), serial_digest=profile.scanner_key)
 
-    with mock.patch("reading_centre.use_cases.upload_desk.scanner_facts", as_before):
+    with mock.patch("reading_centre.use_cases.uploads.desk.scanner_facts", as_before):
         run("a1", with_scanner("A"))
     ingest(trial, upload(tmp_path / "v1", specs=with_scanner("A")), "wk00", site="S02")
     with opened(trial) as registry:

@@ -13,7 +13,7 @@ from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import group_series
 from mri_pipeline.intake.stated import apply_statement
 from reading_centre import cli
-from reading_centre.use_cases.series_statement import read_statement
+from reading_centre.use_cases.uploads.series_statement import read_statement
 from tests.unit import ingest_trial
 from tests.unit.ingest_trial import SMALL, ingest, opened, upload
 from tests.unit.series_facts import IR, instances, t1, timed
@@ -73,7 +73,7 @@ def test_a_statement_against_a_certain_header_stays_a_doubt():
         ({Contrast.FLAIR: 99}, "--series FLAIR=99: expected the number of a series of the upload, found 2, 4, 6, 7, 8"),
         ({Contrast.T2W: 4}, "--series T2w=4: expected a series that may be T2w, found that series 4 is FLAIR"),
         ({Contrast.T2W: 8}, "expected a series that may be T2w, found that series 8 is "),
-        ({Contrast.T1W: 2, Contrast.T1W_GD: 2}, "another series for each contrast, found one series for T1w and ce"),
+        ({Contrast.T1W: 2, Contrast.T1W_GD: 2}, "different series for each contrast, found one series for T1w and ce"),
     ],
 )  # fmt: skip
 def test_wrong_numbers_are_an_error_and_nothing_is_guessed(stated, match):
@@ -93,8 +93,12 @@ def test_options_and_files_are_read(tmp_path):
     file = tmp_path / "series.txt"
     file.write_text("# of the radiographer\nFLAIR = 4\n\nce-gadolinium_T1w=6  # the 3D one\n")
     assert read_statement([str(file), "t2w=3"]) == {Contrast.FLAIR: 4, Contrast.T1W_GD: 6, Contrast.T2W: 3}
+    without = tmp_path / "without.txt"
+    without.write_text("FLAIR 4")
     for wrong, match in (
-        (["FLAIR=x"], "expected CONTRAST=NUMBER"), (["DWI=3"], "expected CONTRAST=NUMBER"),
+        (["FLAIR=x"], "expected CONTRAST=NUMBER, found no whole number after '='"),
+        (["DWI=3"], "expected CONTRAST=NUMBER, found an unknown contrast"),
+        ([str(without)], "expected CONTRAST=NUMBER, found a text without ="),
         (["FLAIR=3", "flair=4"], "expected FLAIR once, found it twice"), (["no-such-file"], "found neither"),
         ([str(tmp_path)], "found neither"),
     ):  # fmt: skip
@@ -117,7 +121,7 @@ def test_a_statement_is_audited_and_a_wrong_one_is_not_a_refusal(tmp_path, capsy
     ingest(trial, sent, "wk04", stated=one)
     assert flair_of(trial) == 1
     ingest(trial, sent, "wk04")  # the statement need not be repeated
-    with pytest.raises(UsageError, match="expected no accepted scan, found another one"):
+    with pytest.raises(UsageError, match="expected no accepted scan, found an accepted scan"):
         ingest(trial, sent, "wk04", stated=other)
     for _ in range(2):  # the second time nothing changes
         ingest(trial, sent, "wk04", stated=other, replace_because="the other FLAIR")

@@ -18,12 +18,13 @@ from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.people import set_password
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
-from reading_centre.use_cases.staging import only_writer
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
+from reading_centre.use_cases.reading.lock import Proof, lock_reads, unlock_read
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.audit_verify import verify_trial
+from reading_centre.use_cases.trial.people import set_password
+from reading_centre.use_cases.trial.staging import only_writer
 from tests.unit.reading_trial import (
     READERS,
     copy_of,
@@ -166,11 +167,19 @@ def test_a_key_file_signs_too(trial, tmp_path):
 @pytest.mark.parametrize(
     ("reader", "proof", "message"),
     [
-        ("R1", lambda path: password("wrong horse battery"), "expected the password of reader R1, found another"),
-        ("R1", lambda path: password(""), "expected the password of reader R1, found another"),
-        ("R1", key, "expected the key file of reader R1, found another"),
+        (
+            "R1",
+            lambda path: password("wrong horse battery"),
+            "expected the password of reader R1, found a wrong password",
+        ),
+        ("R1", lambda path: password(""), "expected the password of reader R1, found a wrong password"),
+        ("R1", key, "expected the key file of reader R1, found a wrong key"),
         ("R1", lambda path: None, "reader R1: expected an account in trial.toml, found none"),
-        ("R2", lambda path: key(path, KEY + b"\n"), "expected the key file of reader R2, found another"),
+        (
+            "R2",
+            lambda path: key(path, KEY + b"\n"),
+            "expected the key file of reader R2, found a wrong key",
+        ),
         ("R2", lambda path: password(PASSWORD), "reader R2: expected the reader's key file, found none"),
         ("R2", lambda path: Proof(key_file=path / "none"), "expected a key file that can be read, found none"),
         ("R3", lambda path: password(PASSWORD), "reader R3: expected an account in trial.toml, found none"),
@@ -184,7 +193,7 @@ def test_nothing_is_locked_without_the_readers_own_account(trial, tmp_path, read
     assert statuses(trial) == {ReadStatus.CONFIRMED}
     assert entries(trial, "read locked") == []
     refused = entries(trial, "signature refused")
-    assert [entry.reader for entry in refused] == ([reader] if "another" in message or "read, " in message else [])
+    assert [entry.reader for entry in refused] == ([reader] if "wrong" in message or "read, " in message else [])
 
 
 def test_a_damaged_hash_is_a_fault_of_the_settings(trial):
@@ -219,9 +228,7 @@ def test_a_replaced_password_that_comes_back_signs_nothing(trial):
     with Registry.open(trial, protocol) as registry:
         set_password(trial, registry, protocol.reader("R1"), "my own long password")
     trial.protocol_file.write_bytes(before)
-    with pytest.raises(
-        UsageError, match="expected the present password of reader R1, found one that was replaced"
-    ):
+    with pytest.raises(UsageError, match=r"trial\.toml has a password of reader R1 that was replaced since"):
         lock_reads(trial.root, reader="R1", proof=password(PASSWORD))
     assert [entry.reader for entry in entries(trial, "signature refused")] == ["R1"]
 
@@ -285,7 +292,10 @@ def test_a_correction_is_a_new_version_linked_to_the_locked_one(trial):
     [
         ({"reason": " "}, "expected a text as reason, found none"),
         ({"reader": "R2", "proof": None}, "reader R2: expected the reader's key file"),
-        ({"proof": password("wrong horse battery")}, "expected the password of reader R1, found another"),
+        (
+            {"proof": password("wrong horse battery")},
+            "expected the password of reader R1, found a wrong password",
+        ),
         ({"subject": "BCDF2345"}, "expected a subject of the trial, found the unknown code"),
         ({"visit": "wk99"}, "expected a visit of the protocol"),
     ],
@@ -338,7 +348,7 @@ def test_the_command_asks_for_the_password_and_says_what_is_signed(trial, monkey
     arguments = ["read", str(trial.root), "--reader", "R1"]
     monkeypatch.setattr("sys.stdin", io.StringIO("wrong\n"))
     assert cli.invoke([*arguments, "--lock"]) == 2
-    assert "expected the password of reader R1, found another" in capsys.readouterr().err
+    assert "expected the password of reader R1, found a wrong password" in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin", io.StringIO(PASSWORD + "\n"))
     assert cli.invoke([*arguments, "--lock"]) == 0
     captured = capsys.readouterr()
@@ -364,7 +374,7 @@ def test_the_command_makes_accounts(trial, tmp_path, monkeypatch, capsys):
     assert lock_reads(trial.root, reader="R3", proof=password("a long pass phrase")) == {"locked": 7}
     unlock_read(trial.root, subject=CODE, visit="wk04", reader="R3", reason="x", proof=Proof(key_file=new))
     assert cli.invoke([*arguments, "--key-file", str(new)]) == 2
-    assert "expected a new key file, found one of that name" in capsys.readouterr().err
+    assert "expected a new key file, found the existing file" in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
     assert cli.invoke(arguments) == 2
     assert "expected a password of at least 12 characters, found fewer" in capsys.readouterr().err

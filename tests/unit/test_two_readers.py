@@ -11,7 +11,7 @@ from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.adjudication import blinded_order
-from mri_pipeline.reading.record import Opinion, Purpose
+from mri_pipeline.reading.record import Opinion, ReadPurpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.registry.audit import AuditAction
@@ -21,11 +21,12 @@ from mri_pipeline.registry.schema import ReadRow, ScanRow
 from mri_pipeline.registry.trail import append
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
-from reading_centre.use_cases.agreement import write_agreement
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_compare import reasons_of
-from reading_centre.use_cases.read_lock import lock_reads
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading.agreement import write_agreement
+from reading_centre.use_cases.reading.comparison import reasons_of
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
+from reading_centre.use_cases.reading.lock import lock_reads
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from tests.unit.reading_trial import (
     READERS,
     copy_of,
@@ -56,7 +57,7 @@ def trial(original, tmp_path):
     return copy_of(original, tmp_path, "worklist")
 
 
-def code_of(trial, visit, purpose=Purpose.READ):
+def code_of(trial, visit, purpose=ReadPurpose.READ):
     return reading_code(Sealed.open(trial).secret("reading"), CODE, visit, purpose)
 
 
@@ -104,7 +105,7 @@ def test_one_of_two_reads_counts_for_nothing_and_the_second_replaces_none(trial,
 
 
 def test_unknown_readers_and_a_third_one_are_refused(trial, tmp_path):
-    with pytest.raises(SettingsError, match=r"expected a reader of trial.toml \(R1, R2, R3, ADJ\), found another"):
+    with pytest.raises(SettingsError, match=r"expected a reader of trial.toml \(R1, R2, R3, ADJ\), found 'R9'"):
         read(trial, tmp_path, "R9")
     read(trial, tmp_path, "R1")
     read(trial, tmp_path, "R2", lambda code, row: "reject")
@@ -157,7 +158,7 @@ def test_the_adjudicator_is_told_in_what_the_reads_differ(trial, tmp_path, known
     read(trial, tmp_path, "R2", lambda c, row: "reject" if c == first else lesions_but_no_holes(c, row))
     export_reads(trial.root, tmp_path / "dispute", reader="ADJ")
     rows = {row["reading_code"]: row for row in rows_of(tmp_path / "dispute" / "worklist.csv")}
-    of = {week: code_of(trial, week, Purpose.ADJUDICATION) for week in ("wk00", "wk04")}
+    of = {week: code_of(trial, week, ReadPurpose.ADJUDICATION) for week in ("wk00", "wk04")}
     assert rows.keys() == set(of.values())
     for code, row in rows.items():
         lesions = rows_of(tmp_path / "dispute" / "items" / code / "lesions.csv")
@@ -216,7 +217,7 @@ def sides(trial, visit):
 def test_the_adjudicator_sees_both_reads_and_no_reader(trial, tmp_path, disputed):
     folder = tmp_path / "dispute"
     (item,) = (folder / "items").iterdir()
-    assert item.name == code_of(trial, disputed, Purpose.ADJUDICATION) != code_of(trial, disputed)
+    assert item.name == code_of(trial, disputed, ReadPurpose.ADJUDICATION) != code_of(trial, disputed)
     for name, reader in zip("AB", sides(trial, disputed), strict=True):
         shown = nifti.load_labels(item / f"{name}_gel.nii.gz")
         assert np.array_equal(shown.mask, masks_of(trial, disputed, reader).gel.mask)
@@ -274,7 +275,7 @@ def test_an_adjudication_of_earlier_reads_is_refused(trial, tmp_path, disputed):
     content = json.loads(path.read_text())
     content["opinions"][0]["digest"] = "0" * 64
     path.write_text(json.dumps(content))
-    with pytest.raises(UsageError, match="expected the present reads, found those of an earlier export"):
+    with pytest.raises(UsageError, match=r"item [A-Z0-9]{8}: a read was changed or withdrawn since this export"):
         import_reads(trial.root, tmp_path / "dispute", reader="ADJ")
 
 
