@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
@@ -179,7 +179,7 @@ class Measures:
             for row in rows:
                 if present.get(row.visit) == row.upload_digest:
                     found.setdefault(row.visit, []).append(_stored(row))
-            return {visit: [one for one in stored if one.at == stored[-1].at] for visit, stored in found.items()}
+            return {visit: _latest(stored) for visit, stored in found.items()}
 
     def enter_refused(
         self,
@@ -217,6 +217,11 @@ class Measures:
                 session, values, site=site, scanner=number, upload_digest=upload_digest, accepted=False,
                 subject=subject, visit=visit, elsewhere=elsewhere,
             )  # fmt: skip
+
+
+def _latest(stored: Sequence[StoredMeasures]) -> list[StoredMeasures]:
+    """The entries of the latest measurement, one for each scanner."""
+    return list({one.scanner: one for one in stored if one.at == stored[-1].at}.values())
 
 
 def _stored(row: MeasuresRow) -> StoredMeasures:
