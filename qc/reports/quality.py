@@ -179,6 +179,11 @@ def _findings(scanner: ScannerQuality) -> list[tuple[str, str, str, str, str]]:
     return found
 
 
+def _range(values: Sequence[float], unit: str) -> str:
+    low, high, last = map(_number, (min(values), max(values), values[-1]))
+    return f"{last}{unit}" if low == high else f"{low} to {high}{unit}, last {last}"
+
+
 def _unit(series: MeasureSeries) -> str:
     return f" {series.unit}" if series.unit else ""
 
@@ -205,7 +210,6 @@ def _plot(series: MeasureSeries) -> dict[str, Any]:
         {"x": x, "y": y(point.value), "kind": _kind(point), "outlier": point.outlier}
         for x, point in zip(_across(series.points), series.points, strict=True)
     ]
-    last = series.points[-1].value
     return {
         "contrast": CONTRAST_NAMES[series.contrast],
         "rule": rule_name(series.rule),
@@ -214,7 +218,7 @@ def _plot(series: MeasureSeries) -> dict[str, Any]:
         "limit_y": None if limit is None else y(limit),
         "line": " ".join(f"{place['x']},{place['y']}" for place in places),
         "places": places,
-        "range": f"{_number(min(values))} to {_number(max(values))}{_unit(series)}, last {_number(last)}",
+        "range": _range(values, _unit(series)),
         "limit": "" if series.limit is None else f"limit {_number(series.limit)}{_unit(series)}",
         "days": f"{series.points[0].at:%Y-%m-%d} to {series.points[-1].at:%Y-%m-%d}",
         "outliers": series.outliers,

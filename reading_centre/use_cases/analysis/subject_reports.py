@@ -118,7 +118,7 @@ class _Shown:
         return {visit.visit: visit for visit in self.subject.visits if visit.scan is ScanState.ANALYSED}
 
     @property
-    def whose(self) -> dict[str, ReadAttribution]:
+    def attributions(self) -> dict[str, ReadAttribution]:
         """Of the visits with a read that counts."""
         reads = {visit: state.counting for visit, state in self.analysed.items()}
         return {
@@ -166,7 +166,7 @@ class _Shown:
             counted.masks, tissue_location=counted.location, rules=self.protocol.lesions, weeks=counted.weeks
         )
         visits = {
-            masks.visit: CountedVisit(masks, tracked, self.whose.get(masks.visit, AUTOMATIC))
+            masks.visit: CountedVisit(masks, tracked, self.attributions.get(masks.visit, AUTOMATIC))
             for masks, tracked in zip(counted.masks, tracking.visits, strict=True)
         }
         result = replace(tracking.result(self.subject.code), quality=automatic.quality)
@@ -242,10 +242,10 @@ def _listed(shown: _Shown, rules_digest: str) -> Listed:
     if not shown.has_scans:
         return Listed(code, scans, None, "")
     result, reason = latest_result(shown.trial.derivatives, code, rules_digest)
-    if result is None or not shown.whose:
+    if result is None or not shown.attributions:
         return Listed(code, scans, result, reason)
     try:
-        return Listed(code, scans, shown.counted_result, reason, reads=shown.whose)
+        return Listed(code, scans, shown.counted_result, reason, reads=shown.attributions)
     except (ReadingCentreError, OSError) as error:
         return Listed(code, scans, None, f"no numbers of its reads: {_message(error)}")
 
