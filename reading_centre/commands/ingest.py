@@ -40,7 +40,10 @@ def ingest(
     ] = None,
     site: Annotated[str, typer.Option("--site", help="Code of the site, as in trial.toml.")] = "",
     subject: Annotated[
-        str, typer.Option("--subject", help="Trial number of the subject. Only the sealed folder links it to the code.")
+        str,
+        typer.Option(
+            "--subject", help="Trial number of the subject. Only the sealed folder links it to the code."
+        ),
     ] = "",
     visit: Annotated[str, typer.Option("--visit", help="Label of the visit, such as wk04.")] = "",
     replace: Annotated[
