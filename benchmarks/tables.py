@@ -112,7 +112,7 @@ def write_trial(folder: Path, *, subjects: int, shape: tuple[int, int, int] = SH
                 records = _link_subject(trial, codes[number % SIMULATED], code)
             for visit in weeks:
                 registry.record_scan(code, visit, site=SITE, upload_digest=f"{code} {visit}")
-                registry.record_analysis(code, visit, ScanStatus.ANALYSED)
+                registry.record_analyses(code, {visit: (ScanStatus.ANALYSED, "")})
             reads = {(code, r.visit): ReadCounts(digest=r.digest, version=r.version) for r in records}
             registry.record_reads(reads, reader="R1", status=ReadStatus.CONFIRMED)
             registry.lock_reads(reads, reader="R1")

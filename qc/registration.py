@@ -9,7 +9,7 @@ from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.enhancement import Enhancement, compare_registered_t1
-from mri_pipeline.images.register import Method
+from mri_pipeline.images.register import RegistrationMethod
 
 LEAST_COVERED = 0.99
 """Minimum share of the subject's brain that a visit must cover. On 3 mm slices the rim of a mask is about 1 %."""
@@ -173,7 +173,7 @@ def qc_flags(quality: VisitQuality) -> list[str]:
     for record in quality.registrations:
         verdict, name = judge(record), record.contrast.value
         to = "the FLAIR" if record.reference == quality.visit else f"the FLAIR of {record.reference}"
-        if record.method == Method.SAME_SCAN and record.failed:
+        if record.method == RegistrationMethod.SAME_SCAN and record.failed:
             found.append(f"{name} excluded: it has the same voxels as another contrast of the visit")
         elif verdict is Verdict.FAILED and not quality.failure:
             found.append(f"{name} excluded: registration to {to} failed (quality {record.quality or 0.0:.2f})")

@@ -36,7 +36,7 @@ from mri_pipeline.core.spatial import BoolArray, FloatArray, Image
 from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.t2.basins import FEATURES, candidates
-from mri_pipeline.lesions.t2.segment import evidence_of_visits
+from mri_pipeline.lesions.t2.evidence import evidence_of_visits
 
 VOLUMES_MM3 = (14, 500)
 RECIPE = Recipe(

@@ -12,7 +12,7 @@ from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.records import RegistrationRecord
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.duplicates import repeated
-from mri_pipeline.images.register import Method
+from mri_pipeline.images.register import RegistrationMethod
 
 
 class Match(BaseModel):
@@ -27,7 +27,7 @@ class Match(BaseModel):
     quality : float
         0 to 1.
     method : str
-        `mri_pipeline.images.register.Method`.
+        `mri_pipeline.images.register.RegistrationMethod`.
     failed : bool
         True if the transform must not be used.
     """
@@ -99,7 +99,7 @@ def without_copies(scans: Mapping[Contrast, Match], flair_digest: str) -> dict[C
     dict of Contrast to Match
     """
     digests = {Contrast.FLAIR: flair_digest, **{contrast: match.scan_digest for contrast, match in scans.items()}}
-    failed = {"quality": 0.0, "method": Method.SAME_SCAN.value, "failed": True}
+    failed = {"quality": 0.0, "method": RegistrationMethod.SAME_SCAN.value, "failed": True}
     copies = repeated(digests)
     return {c: match.model_copy(update=failed) if c in copies else match for c, match in scans.items()}
 

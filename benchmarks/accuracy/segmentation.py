@@ -24,13 +24,14 @@ from pathlib import Path
 import numpy as np
 from published import Learned, analyse, cases, learned, load_case, thick
 
+from benchmarks.simulated import truth_on_grid
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions import black_holes
 from mri_pipeline.lesions.gel.candidates import GelDetection
-from mri_pipeline.phantom.subject import simulate_subject, simulate_visit, truth_masks, truth_on_grid
+from mri_pipeline.phantom.subject import simulate_subject, simulate_visit, truth_masks
 from reading_centre.use_cases.analysis.evaluate import evaluate
 from reading_centre.use_cases.analysis.mask_pairs import Pair
 from reading_centre.use_cases.analysis.one_scan import segment_images

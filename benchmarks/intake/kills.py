@@ -48,7 +48,7 @@ def prepare(work: Path) -> dict[str, Trial]:
     read = Trial.existing(work / "read")
     code = ingest(read, work / "first").subject
     with opened(read) as registry:
-        registry.record_analysis(code, "wk00", ScanStatus.ANALYSED)
+        registry.record_analyses(code, {"wk00": (ScanStatus.ANALYSED, "")})
         registry.record_reads({(code, "wk00"): ReadCounts()}, reader="R1", status=ReadStatus.CONFIRMED)
     (read.reads / code / "wk00").mkdir(parents=True)
     (read.reads / code / "wk00" / "read.json").write_text("{}")

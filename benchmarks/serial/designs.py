@@ -11,15 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.simulated import merging, splitting
 from mri_pipeline.core.anatomy import Location
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.phantom.histories import (
     appearing,
     growing,
-    merging,
     re_enhancing,
     shrinking,
-    splitting,
     stable,
     vanishing,
 )

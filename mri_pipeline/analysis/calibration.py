@@ -1,7 +1,7 @@
 """Self-calibration of a visit: simulated lesions in its own scans, and the share of them that the lesion steps find.
 
 The visit is analysed by itself. Lesions are inserted into its prepared images. Brain mask, bias field and tissue maps
-are those of the analysis. Nothing of it enters masks, tables or derivatives.
+are those of the analysis. Its results enter no mask, table or derivative.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ import numpy as np
 
 from mri_pipeline.analysis import steps
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.calibration import FAILED, CalibrationSettings, DetectionRate, LesionKind, VisitCalibration
+from mri_pipeline.core.calibration import (
+    FAILED,
+    CalibrationSettings,
+    DetectionRate,
+    SimulatedKind,
+    VisitCalibration,
+)
 from mri_pipeline.core.errors import SettingsError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Affine, BoolArray, Grid, Image, LabelImage
@@ -125,7 +131,7 @@ def calibrate_visit(
 ) -> list[DetectionRate]:
     """Insert lesions into the images of a visit and look for them with the lesion steps.
 
-    Random numbers depend on the voxels of the FLAIR alone: the result is the same again.
+    The random numbers depend on the voxels of the FLAIR alone, so that the result is reproducible.
 
     Parameters
     ----------
@@ -170,8 +176,8 @@ def _planned(
     images: Mapping[Contrast, Image], rng: np.random.Generator, settings: CalibrationSettings
 ) -> list[PlannedLesion]:
     """All lesions, in random order."""
-    kinds = {LesionKind.T2: settings.t2_contrasts} | (
-        {LesionKind.GEL: settings.gel_contrasts} if Contrast.T1W_GD in images else {}
+    kinds = {SimulatedKind.T2: settings.t2_contrasts} | (
+        {SimulatedKind.GEL: settings.gel_contrasts} if Contrast.T1W_GD in images else {}
     )
     lesions = [
         PlannedLesion(kind, diameter, contrast)
@@ -183,13 +189,13 @@ def _planned(
 
 def _masks(
     scans: Mapping[Contrast, Image], brain: LabelImage, tissue: TissueMaps, rules: LesionRules
-) -> dict[LesionKind, BoolArray]:
+) -> dict[SimulatedKind, BoolArray]:
     """Masks of the lesion steps. T2 lesions are those that are found on T2, not those that enhance alone."""
     (t2,) = steps.segment_t2([scans], brains=[brain], tissue=tissue, rules=rules)
-    masks = {LesionKind.T2: t2.mask.mask}
+    masks = {SimulatedKind.T2: t2.mask.mask}
     if Contrast.T1W_GD in scans:
         visit = steps.normalised(scans, brain, tissue)
-        masks[LesionKind.GEL] = detect_gel(visit, tissue, t2.mask, rules).mask.mask
+        masks[SimulatedKind.GEL] = detect_gel(visit, tissue, t2.mask, rules).mask.mask
     return masks
 
 
@@ -266,7 +272,7 @@ def parse_calibration(text: str) -> list[VisitCalibration]:
 
 def _rate(row: Mapping[str, str]) -> DetectionRate:
     return DetectionRate(
-        row["visit"], LesionKind(row["kind"]), float(row["contrast"]) if row["contrast"] else None,
+        row["visit"], SimulatedKind(row["kind"]), float(row["contrast"]) if row["contrast"] else None,
         float(row["diameter_mm"]), int(row["inserted"]), int(row["found"]), float(row["rate_low"]),
         float(row["rate_high"]),
     )  # fmt: skip

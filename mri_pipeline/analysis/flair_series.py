@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from mri_pipeline.convert.frames import Frame, decompressed, frames_of, in_spatial_order, require_equal_values
+from mri_pipeline.convert.compare import require_equal_values
+from mri_pipeline.convert.decompress import decompressed
+from mri_pipeline.convert.frames import Frame, frames_of, in_spatial_order
 from mri_pipeline.core.errors import UnreadableUploadError, UsageError
 from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.images.resample import resample_nearest
@@ -83,15 +86,11 @@ def read_flair_series(folder: Path, scan: Image, decoded: Path, *, what: str) ->
             hint="an earlier version has ingested it; ingest the same upload again: its series is kept then, and scan "
             "and reads stay as they are. Or choose other subjects with --subject",
         )
-    try:
+    with _restored_from_backup(what, "a damaged series"):
         stored = list(frames_of(decompressed(folder, decoded)))
+    with _restored_from_backup(what, "a series with other voxels"):
         require_equal_values(scan, stored, what)
-        headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in sorted(folder.iterdir())]
-    except UnreadableUploadError as error:
-        raise UsageError(
-            f"{what}: expected the DICOM series from which the scan was converted, found another or a damaged one",
-            hint="restore sourcedata/ and rawdata/ from their backup",
-        ) from error
+    headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in sorted(folder.iterdir())]
     frames = in_spatial_order(stored)
     _require_one_series(headers, len(frames), what)
     if len(headers) == 1:
@@ -99,6 +98,17 @@ def read_flair_series(folder: Path, scan: Image, decoded: Path, *, what: str) ->
     # a decoded file may have another UID: the objects refer to the files that are kept
     header_of = {id(frame.source): header for frame, header in zip(stored, headers, strict=True)}
     return FlairSeries(tuple(header_of[id(f.source)] for f in frames), _grid(frames), np.arange(len(frames)))
+
+
+@contextmanager
+def _restored_from_backup(what: str, found: str) -> Iterator[None]:
+    try:
+        yield
+    except UnreadableUploadError as error:
+        raise UsageError(
+            f"{what}: expected the DICOM series from which the scan was converted, found {found}",
+            hint="restore sourcedata/ and rawdata/ from their backup",
+        ) from error
 
 
 def _require_one_series(sources: Sequence[Dataset], frames: int, what: str) -> None:

@@ -15,18 +15,13 @@ from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.errors import AnalysisError, ImageError
 from mri_pipeline.core.io.priors import load_lesion_prior
 from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import Affine, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images import bias, brain, midway, normalise, resample, tissue
 from mri_pipeline.images import register as registration
 from mri_pipeline.images.duplicates import repeated, scan_digest
 from mri_pipeline.images.subject_grid import subject_grid
-
-LEAST_SCANNED = 0.5
-"""Minimum share of the subject's brain that a FLAIR must cover. Below, it is cut off or shows another body part."""
-WHOLLY_SCANNED = 0.95
-"""Minimum share of the brain that any other scan must cover, otherwise a QC flag is set. Differences of
-skull-stripping are smaller."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +114,7 @@ def register(
         moving_to_fixed = Affine(fixed.grid.affine @ np.linalg.inv(moving.grid.affine))
         quality = 1.0 if intra_modal else 0.0
         return registration.Registration(
-            moving_to_fixed, quality, registration.Method.SAME_SCAN, failed=not intra_modal
+            moving_to_fixed, quality, registration.RegistrationMethod.SAME_SCAN, failed=not intra_modal
         )
     masks = [None if mask is None else mask.reoriented() for mask in (fixed_brain, moving_brain)]
     return registration.register_rigid(
@@ -223,7 +218,7 @@ def brain_of_visit(
     scanned = resample.covered(flair.reoriented(), brain_mask.grid, flair_to_subject).mask
     whole = (whole_brain or brain_mask).mask
     share = int(np.count_nonzero(scanned & whole)) / max(int(np.count_nonzero(whole)), 1)
-    if share < LEAST_SCANNED:
+    if share < METHOD.coverage.least:
         raise AnalysisError(
             f"expected a FLAIR of the whole brain, found {100 * share:.0f} % of the subject's brain in it",
             hint="check the FLAIR: cut off, other body part",
@@ -278,7 +273,7 @@ def partly_scanned(images: Mapping[Contrast, Image], brain: LabelImage) -> str:
     return "; ".join(
         f"{contrast.value}: covers {100 * share:.0f} % of the brain; the rest is not known"
         for contrast, share in shares.items()
-        if share < WHOLLY_SCANNED
+        if share < METHOD.coverage.whole
     )
 
 

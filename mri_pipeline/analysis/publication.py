@@ -121,7 +121,7 @@ def _inputs(job: SubjectJob) -> dict[str, AnalysedScan]:
 def _rest(job: SubjectJob) -> str:
     """Digest of what results depend on beside scans, software and rules.
 
-    Other settings of the trial, such as its readers, change the report alone, which is renewed by its own digest.
+    Other settings of the trial, such as its readers, change the report alone. The report has a digest of its own.
     """
     elsewhere = {
         "raw", "derivatives", "reports", "work", "keep_work", "calibrate", "kept_space", "settled", "locks", "rules",
@@ -133,7 +133,7 @@ def _rest(job: SubjectJob) -> str:
 
 
 def is_current(job: SubjectJob) -> bool:
-    """True if an analysis would write the published results again. The caller holds the locks of the job.
+    """True if a new analysis would give the published results. The caller holds the locks of the job.
 
     Scans, software, rules and settings are those of the provenance, every result has its digest, no visit failed, and
     the readers' space is the one of the results. A file that cannot be read, or a self-calibration that failed, is not

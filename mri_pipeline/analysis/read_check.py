@@ -1,4 +1,4 @@
-"""Check of a read by the definitions of the counted lesions. What does not count is named, never dropped in silence."""
+"""Check of a read by the definitions of the counted lesions. Everything that does not count is reported."""
 
 from __future__ import annotations
 

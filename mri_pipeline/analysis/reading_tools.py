@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from mri_pipeline.core.components import structure
+from mri_pipeline.core.boxes import widened_box
+from mri_pipeline.core.components import connected_parts, structure
 from mri_pipeline.core.spatial import BoolArray, Grid
 from mri_pipeline.lesions.t2.border import small_to_half_height
 
@@ -41,7 +42,7 @@ def fill_from(
         Empty if the seed has no contrast.
     """
     reach = [int(np.ceil(FILL_REACH_MM / s)) for s in grid.spacing_mm]
-    box = tuple(slice(max(i - r, 0), i + r + 1) for i, r in zip(seed, reach, strict=True))
+    box = widened_box(tuple(slice(i, i + 1) for i in seed), reach, values.shape)
     contrast = (values[box].astype(np.float32) - np.float32(level)) * (-1 if dark else 1)
     contrast[values[box] == 0] = 0  # outside the head
     local = Grid(contrast.shape, grid.affine)
@@ -72,13 +73,13 @@ def split_in_two(lesion: BoolArray, spacing_mm: tuple[float, ...]) -> NDArray[np
     ndarray of int, shape (x, y, z)
         0 outside, 1 for the largest part, 2 for the rest. All 1 if there is no narrow place.
     """
-    parts, count = ndimage.label(lesion, structure(3))
+    parts, count = connected_parts(lesion)
     if count < 2:
         padded = np.pad(lesion, 1)
         depth = ndimage.distance_transform_edt(padded, sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
         smooth = ndimage.gaussian_filter(depth, 0.7)
         peaks = (ndimage.maximum_filter(smooth, footprint=structure(3)) == smooth) & lesion
-        seeds, count = ndimage.label(peaks, structure(3))
+        seeds, count = connected_parts(peaks)
         heights = ndimage.maximum(smooth, seeds, np.arange(1, count + 1))
         highest = 1 + np.argsort(-np.asarray(heights), kind="stable")[:2]
         if len(highest) < 2:

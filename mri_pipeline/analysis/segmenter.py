@@ -18,6 +18,7 @@ import numpy as np
 
 from mri_pipeline.core.errors import AnalysisError, ImageError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.processes import die_with_parent
 from mri_pipeline.core.segmenters import PLACEHOLDERS, Segmenter
 from mri_pipeline.core.spatial import Image, LabelImage
@@ -25,8 +26,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.t2.external import check_map
 
 LOG = "segmenter.log"
-BRAIN_MEDIAN = 1000.0
-"""Median of the brain in the images for the command. Programs that round to integers lose no precision."""
+BRAIN_MEDIAN = METHOD.external.brain_median
 
 
 def run_segmenter(

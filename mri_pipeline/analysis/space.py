@@ -140,8 +140,13 @@ def load_record(space: SpaceFiles) -> SpaceRecord:
     except ValidationError as error:
         raise UsageError(f"{what}, found a damaged record", hint=hint) from error
     needed = [*space.of_all_visits(), *(space.flair_to_subject(visit.visit) for visit in record.visits)]
-    if record.format != FORMAT or not all(path.is_file() for path in needed):
-        raise UsageError(f"{what} of format {FORMAT} and complete, found another format or a part", hint=hint)
+    missing = sum(not path.is_file() for path in needed)
+    if record.format != FORMAT or missing:
+        raise UsageError(
+            f"{what} of format {FORMAT} and complete, found format {record.format} "
+            f"and {missing} of {len(needed)} files missing",
+            hint=hint,
+        )
     return record
 
 

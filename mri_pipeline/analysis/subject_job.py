@@ -29,7 +29,7 @@ class VisitScans(BaseModel):
         None if the label contains no week.
     scans : dict of Contrast to Path
     scan_key : str
-        Which scan of the registry it is (`registry.VisitState.scan_key`); empty without a registry.
+        Key of the scan in the registry (`registry.VisitState.scan_key`); empty without a registry.
     files : str
         `files_state` of `scans` when the job was made; empty if it is not compared.
     """
@@ -44,7 +44,7 @@ class VisitScans(BaseModel):
 
 
 def files_state(scans: Mapping[Contrast, Path]) -> str:
-    """State of the files of some scans, which another scan changes.
+    """Digest of names, sizes and times of scan files. It changes if a scan is replaced.
 
     Parameters
     ----------

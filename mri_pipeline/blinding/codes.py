@@ -115,7 +115,7 @@ class IssuedCodes:
         identity : str
             Site and trial number.
         issued : dict
-            What `locked` gave.
+            From `locked`.
 
         Returns
         -------

@@ -26,6 +26,7 @@ from mri_pipeline.core.layout import Trial
 KEY_FILE = "subjects.csv"
 _HEADER = "code,site,subject"
 _PART = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_NO_PART = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class TrialSubject(NamedTuple):
@@ -258,7 +259,8 @@ def _identity(site: str, number: str) -> str:
     """The text from which a subject's code is derived."""
     if not (_PART.fullmatch(site) and _PART.fullmatch(number)):
         raise UsageError(
-            "expected a site and a subject number of 1 to 32 letters, digits, '-' or '_', found another form",
+            "expected a site and a subject number of 1 to 32 letters, digits, '-' or '_', found "
+            f"{len(site)} and {len(number)} characters, {len(_NO_PART.findall(site + number))} of them others",
             hint="write the subject number as in the trial's randomisation list",
         )
     return f"{site}|{number}".upper()

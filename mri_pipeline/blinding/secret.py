@@ -165,7 +165,7 @@ def changed_secret() -> UsageError:
         To be raised by the caller.
     """
     return UsageError(
-        f"sealed/{PEPPER_FILE}: expected the secret of this trial, found another one",
+        f"sealed/{PEPPER_FILE}: expected the secret of this trial, found one that does not match its check value",
         hint="restore sealed/ from its backup; with another secret known subjects would get new codes",
     )
 

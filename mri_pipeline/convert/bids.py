@@ -87,10 +87,10 @@ def write_visit(
     UsageError
         If the visit exists and `replace` is False.
     """
-    if raw.scans(subject, visit):
+    if present := raw.scans(subject, visit):
         if not replace:
             raise UsageError(
-                f"expected no scans of visit {visit}, found some",
+                f"expected no scans of visit {visit}, found {', '.join(contrast.value for contrast in present)}",
                 hint="to replace the visit: mri-pipeline ingest ... --replace REASON",
             )
         for old in raw.anat(subject, visit).iterdir():

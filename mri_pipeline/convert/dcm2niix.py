@@ -21,7 +21,9 @@ from typing import Any, Final
 import dcm2niix
 import numpy as np
 
-from mri_pipeline.convert.frames import decompressed, frames_of, require_equal_values
+from mri_pipeline.convert.compare import require_equal_values
+from mri_pipeline.convert.decompress import decompressed
+from mri_pipeline.convert.frames import frames_of
 from mri_pipeline.convert.single_frames import write_single_frames
 from mri_pipeline.core.errors import ExternalToolError, ImageError, UnreadableUploadError
 from mri_pipeline.core.io.nifti import load_image

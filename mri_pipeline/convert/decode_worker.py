@@ -1,6 +1,6 @@
 """Decodes compressed DICOM in a separate process with limits on memory and time.
 
-`mri_pipeline.convert.frames` runs it as ``python -m mri_pipeline.convert.decode_worker`` with a JSON request on
+`mri_pipeline.convert.decompress` runs it as ``python -m mri_pipeline.convert.decode_worker`` with a JSON request on
 standard input. It writes one uncompressed file per input file.
 """
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 def pixels_key(data: NDArray[Any], secret: bytes) -> str:
     """Keyed digest of the slices of a converted volume, in any order.
 
-    It is made from the converted volume. The key is therefore the same for classic and enhanced objects, for every
-    lossless transfer syntax, and whatever the headers say of patient, date and position.
+    It is made from the converted volume. The key is therefore the same for classic and enhanced objects and for every
+    lossless transfer syntax. It does not depend on patient, date and position in the headers.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Rewrite the frames of a series as one classic single-frame MR series in spatial order.
 
-dcm2niix converts such a series without the conventions of vendors: slices by position, one rescale per file. The module
-is used where its result from the objects as sent is not what their headers state.
+dcm2niix converts such a series without the conventions of vendors: slices by position, one rescale per file. The
+module is used if the conversion of the original objects contradicts their headers.
 """
 
 from __future__ import annotations

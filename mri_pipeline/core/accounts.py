@@ -63,7 +63,7 @@ class Account(Settings):
         return _utc(self.one_time_password_hash.partition(" ")[0]) + ONE_TIME_LIMIT
 
     def can_sign_in(self, now: datetime) -> bool:
-        """True if the person has a password that holds.
+        """True if the person has a valid password.
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class Account(Settings):
 def _utc(text: str) -> datetime:
     at = datetime.fromisoformat(text)
     if at.tzinfo is None:
-        raise ValueError("expected a time with its offset from UTC before the one-time hash, found one without")
+        raise ValueError("expected a time with its offset from UTC before the one-time hash, found no offset")
     return at.astimezone(UTC)
 
 

@@ -59,7 +59,7 @@ class TissueMaps:
 
     @property
     def above_foramen_magnum(self) -> BoolArray:
-        """The brain without what lies below the foramen magnum: the only place where lesions are searched for."""
+        """Brain mask above the foramen magnum: the search for lesions is limited to it."""
         return np.asarray((self.location.data > 0) & (self.location.data != BELOW_FORAMEN_MAGNUM))
 
     @property

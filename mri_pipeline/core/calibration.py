@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class LesionKind(StrEnum):
+class SimulatedKind(StrEnum):
     """Kind of a simulated lesion."""
 
     T2 = "T2"
@@ -43,7 +43,7 @@ class CalibrationSettings:
     per_run : int
         Lesions in the scan at a time.
     most_runs : int
-        Runs of the lesion steps. What finds no place in them is left out.
+        Maximum number of runs of the lesion steps. Lesions that find no place in them are left out.
     apart_mm : float
         Least distance between the surfaces of two simulated lesions.
     apart_mirrored_mm : float
@@ -58,7 +58,8 @@ class CalibrationSettings:
     axis_ratio : float
         Largest factor between an axis of a lesion, an ellipsoid, and its diameter.
     found_share : float
-        Least share of the volume of a lesion that is found. The same rule scores accuracy (`lesions.scoring`).
+        A lesion is found if at least this share of its volume is segmented. The same rule scores accuracy
+        (`lesions.scoring`).
     shown_rate : float
         Least detection rate of a size of lesion that the scan shows.
     least_lesions : int
@@ -87,18 +88,18 @@ class CalibrationSettings:
     shown_rate: float = 0.8
     least_lesions: int = 6
 
-    def middle_contrast(self, kind: LesionKind) -> float:
+    def middle_contrast(self, kind: SimulatedKind) -> float:
         """Usual contrast of a kind of lesion: the middle one that is simulated.
 
         Parameters
         ----------
-        kind : LesionKind
+        kind : SimulatedKind
 
         Returns
         -------
         float
         """
-        contrasts = sorted({LesionKind.T2: self.t2_contrasts, LesionKind.GEL: self.gel_contrasts}[kind])
+        contrasts = sorted({SimulatedKind.T2: self.t2_contrasts, SimulatedKind.GEL: self.gel_contrasts}[kind])
         return contrasts[len(contrasts) // 2]
 
 
@@ -109,7 +110,7 @@ class DetectionRate:
     Parameters
     ----------
     visit : str
-    kind : LesionKind
+    kind : SimulatedKind
     contrast : float or None
         Increase over white matter, as a share of it; None for all contrasts.
     diameter_mm : float
@@ -119,7 +120,7 @@ class DetectionRate:
     """
 
     visit: str
-    kind: LesionKind
+    kind: SimulatedKind
     contrast: float | None
     diameter_mm: float
     inserted: int

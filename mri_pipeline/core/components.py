@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.boxes import box_of, widened_box
 from mri_pipeline.core.spatial import BoolArray
 
 
@@ -47,7 +48,7 @@ def connected_parts(mask: BoolArray, connectivity: int = 3) -> tuple[NDArray[np.
     voxels = voxels_of(mask)
     if not len(voxels):
         return labels, 0
-    box = tuple(slice(int(a), int(b) + 1) for a, b in zip(voxels.min(axis=0), voxels.max(axis=0), strict=True))
+    box = box_of(voxels)
     found = ndimage.label(mask[box], structure(connectivity), output=labels[box])
     return labels, int(found)
 
@@ -147,10 +148,8 @@ class ConnectedComponents:
             return self
         rank = np.empty(count, dtype=np.int32)
         rank[np.argsort(self.sizes, kind="stable")] = np.arange(1, count + 1)
-        indices = np.unravel_index(self.voxels, self.shape)
-        box = tuple(
-            slice(max(int(i.min()) - r, 0), int(i.max()) + r + 1) for i, r in zip(indices, reach, strict=True)
-        )
+        indices = np.stack(np.unravel_index(self.voxels, self.shape), axis=1)
+        box = widened_box(box_of(indices), reach, self.shape)
         ranks = np.zeros(self.shape, dtype=np.int32)
         ranks.ravel()[self.voxels] = rank[self.number]
         near = ndimage.maximum_filter(ranks[box], [2 * r + 1 for r in reach], mode="constant")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mri_pipeline.core.boxes import widened_box
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import VisitMasks
 
@@ -53,15 +54,13 @@ class Crop:
         Crop
             The whole grid if all masks are empty.
         """
-        slices = []
         union = functools.reduce(np.logical_or, masks, np.zeros(grid.shape, dtype=bool))
-        for axis in range(3):
-            used = np.flatnonzero(union.any(axis=tuple(a for a in range(3) if a != axis)))
-            if not len(used):
-                return cls(grid, (slice(0, grid.shape[0]), slice(0, grid.shape[1]), slice(0, grid.shape[2])))
-            low, high = int(used[0]) - margin, int(used[-1]) + margin + 1
-            slices.append(slice(max(low, 0), min(high, grid.shape[axis])))
-        return cls(grid, (slices[0], slices[1], slices[2]))
+        box = tuple(slice(0, n) for n in grid.shape)
+        if union.any():
+            used = [np.flatnonzero(union.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+            box = tuple(slice(int(along[0]), int(along[-1]) + 1) for along in used)
+        x, y, z = widened_box(box, (margin,) * 3, grid.shape)
+        return cls(grid, (x, y, z))
 
     @property
     def inner(self) -> Grid:

@@ -21,7 +21,10 @@ names, numbers, dates or paths from a header.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_LONGEST_QUOTE: Final = 24
+"""Characters of a text that `quoted` shows."""
 
 
 class ReadingCentreError(Exception):
@@ -51,6 +54,28 @@ class ReadingCentreError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         """Support pickling, which does not handle keyword arguments: errors return from worker processes."""
         return _rebuild, (type(self), self.message, self.hint)
+
+
+def quoted(text: str) -> str:
+    """A label, a code or a word for a message, in quotes and of limited length.
+
+    For texts that a person typed or a settings file holds. Never for a value of a header, a subject number, a date or
+    a free text: they may be patient data.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> quoted("wk05"), quoted("a word and many more words")
+    ("'wk05'", "'a word and many more wor'... (26 characters)")
+    """
+    return repr(text) if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]!r}... ({len(text)} characters)"
 
 
 def _rebuild(kind: type[ReadingCentreError], message: str, hint: str) -> ReadingCentreError:

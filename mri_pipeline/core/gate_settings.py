@@ -11,7 +11,7 @@ from mri_pipeline.core.settings import Settings
 
 
 class ScannerGateSettings(Settings):
-    """Who decides on a dummy run, and what follows for a visit from a scanner without an accepted one.
+    """Persons who decide on a dummy run, and the consequence for a visit from a scanner without an accepted one.
 
     A scanner is the combination of manufacturer, model, serial number, field strength, software version and receive
     coil.

@@ -22,7 +22,7 @@ from pydantic import (
 from mri_pipeline.core.accounts import Role, StaffAccount
 from mri_pipeline.core.acquisition_limits import AcquisitionLimits
 from mri_pipeline.core.change_limits import ChangeLimits
-from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.errors import SettingsError, quoted
 from mri_pipeline.core.gate_settings import ScannerGateSettings
 from mri_pipeline.core.quality_limits import ImageLimits
 from mri_pipeline.core.reading_settings import Reader, Reading
@@ -269,7 +269,7 @@ class Protocol(Settings):
             if visit.label == label:
                 return visit
         planned = ", ".join(v.label for v in self.visits)
-        raise SettingsError(f"expected a visit of the protocol ({planned}), found another label")
+        raise SettingsError(f"expected a visit of the protocol ({planned}), found {quoted(label)}")
 
     def site(self, code: str) -> Site:
         """The site with a code.
@@ -292,7 +292,7 @@ class Protocol(Settings):
                 return site
         raise SettingsError(
             f"expected a site of trial.toml ({', '.join(s.code for s in self.sites) or 'none named yet'}), "
-            "found another code",
+            f"found {quoted(code)}",
             hint="add the site under [[sites]] in trial.toml",
         )
 
@@ -327,7 +327,7 @@ class Protocol(Settings):
                 return reader
         known = ", ".join(reader.code for reader in self.readers if role in (None, reader.role))
         raise SettingsError(
-            f"expected a {role or 'reader'} of trial.toml ({known or 'none named yet'}), found another code",
+            f"expected a {role or 'reader'} of trial.toml ({known or 'none named yet'}), found {quoted(code)}",
             hint="check --reader, or add the reader under [[readers]] in trial.toml",
         )
 

@@ -32,7 +32,7 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,39}$"
 class Segmenter(Settings):
     """A program that finds T2 lesions in place of the built-in segmentation (docs/segmenters.md).
 
-    Its name and version are part of every result: numbers of another one do not get into the same tables.
+    Its name and version are part of every result, so that a table never mixes results of two programs.
 
     Attributes
     ----------

@@ -297,7 +297,8 @@ class Affine:
     def __post_init__(self) -> None:
         matrix = np.array(self.matrix, dtype=float)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-            raise ImageError("expected a finite 4 x 4 matrix, found another shape or values that are not finite")
+            found = f"shape {matrix.shape}" if matrix.shape != (4, 4) else "values that are not finite"
+            raise ImageError(f"expected a finite 4 x 4 matrix, found {found}")
         matrix.setflags(write=False)
         object.__setattr__(self, "matrix", matrix)
 

@@ -23,7 +23,7 @@ _REQUIRED: Final = (
 
 @dataclass(frozen=True)
 class ObjectOf:
-    """Whose objects are written, and from what.
+    """Subject, visit and read of the exported objects, and the software that writes them.
 
     Parameters
     ----------

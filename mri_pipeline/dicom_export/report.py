@@ -71,21 +71,6 @@ def make_report(
     highdicom.sr.Comprehensive3DSR
     """
     groups = [*_totals(timepoint, of), *_of_lesions(sources[0], segmentations, lesions, of)]
-    device = sr.DeviceObserverIdentifyingAttributes(
-        uid=derived_uid("device", of.version, of.build), name=NAME, manufacturer_name=NAME, model_name=of.version
-    )
-    content = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(
-            observer_person_context=_person(of),
-            observer_device_context=sr.ObserverContext(codes.DCM.Device, device),
-        ),
-        procedure_reported=PROCEDURE,
-        imaging_measurements=groups,
-        title=codes.DCM.ImagingMeasurementReport,
-        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
-            hd.sr.CodedConcept("en-US", "RFC5646", "English (United States)")
-        ),
-    )
     source, found = sources[0], [made.dataset for made in segmentations.values()]
     description = of.description("measurements")
     rows = json.dumps([dict(timepoint), *map(dict, lesions)], default=str, sort_keys=True)
@@ -95,7 +80,7 @@ def make_report(
     )  # fmt: skip
     made = sr.Comprehensive3DSR(
         evidence=[*sources, *found],
-        content=content,
+        content=_content(groups, of),
         series_instance_uid=derived_uid("series", *parts),
         series_number=_SERIES_NUMBER,
         sop_instance_uid=derived_uid("object", *parts),
@@ -109,6 +94,25 @@ def make_report(
         series_description=description,
     )
     return finish(made, source)
+
+
+def _content(groups: Sequence[Any], of: ObjectOf) -> Any:
+    """Content tree of the report (TID 1500): observer, procedure and measurements."""
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=derived_uid("device", of.version, of.build), name=NAME, manufacturer_name=NAME, model_name=of.version
+    )
+    return sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            observer_person_context=_person(of),
+            observer_device_context=sr.ObserverContext(codes.DCM.Device, device),
+        ),
+        procedure_reported=PROCEDURE,
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
+            hd.sr.CodedConcept("en-US", "RFC5646", "English (United States)")
+        ),
+    )
 
 
 def _person(of: ObjectOf) -> Any:

@@ -1,9 +1,10 @@
 """Quality of a registration: the fraction of the parts of the brain that agree with it independently.
 
 The similarity of two scans is not a suitable measure: it differs between contrasts, scanners and patients, and the
-head of another patient can reach that of a true match. Agreement of the parts is: at a true match nearly every part is
-more similar to its counterpart than to the tissue 4 mm away in any direction. At a false optimum this holds by chance
-for about one part in seven. For the head of another patient, whose gyri do not align, it holds for few parts.
+head of another patient can reach that of a true match. The agreement of parts is suitable. At a true match nearly
+every part is more similar to its counterpart than to the tissue 4 mm away in any direction. At a false optimum this
+holds by chance for about one part in seven. For the head of another patient, whose gyri do not align, it holds for few
+parts.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import Affine, FloatArray
 from mri_pipeline.images.joint_density import log_density_ratio
 from mri_pipeline.images.matching import look_up
 from mri_pipeline.images.sampling import MIN_POINTS, Level, Samples, binned
 
-_PART_MM = 30.0
-"""Size of a part: large enough to contain structure, small enough for independent results."""
-_AWAY_MM = 4.0
-_LEAST_SHARE = 0.3
-"""Parts with fewer points than this fraction of a full part are excluded."""
-_BINS = 32
+_PART_MM = METHOD.agreement.part_mm
+_AWAY_MM = METHOD.agreement.away_mm
+_LEAST_SHARE = METHOD.agreement.least_share
+_FULL_PERCENTILE = METHOD.agreement.full_percentile
+_BINS = METHOD.agreement.bins
+_RANGE_PERCENTILES = METHOD.sampling.range_percentiles
 
 
 def agreement(samples: Samples, level: Level, fixed_to_moving: Affine) -> float:
@@ -50,7 +52,7 @@ def agreement(samples: Samples, level: Level, fixed_to_moving: Affine) -> float:
     values, inside = look_up(level, fixed_to_moving.points(samples.points_mm), channels=1)
     if np.count_nonzero(inside) < MIN_POINTS:
         return 0.0
-    low, high = np.percentile(values[0][inside], [0.5, 99.5])
+    low, high = np.percentile(values[0][inside], _RANGE_PERCENTILES)
     per_bin = max(float(high - low), 1e-12) / _BINS
 
     def bins(of: FloatArray) -> NDArray[np.intp]:
@@ -72,7 +74,7 @@ def agreement(samples: Samples, level: Level, fixed_to_moving: Affine) -> float:
     shifts = [sign * _AWAY_MM * axis for axis, sign in product(np.eye(3), (-1, 1))]
     wins = np.all([here > scores(samples.points_mm + shift) for shift in shifts], axis=0)
     sizes = np.bincount(parts, minlength=n_parts)
-    counted = sizes > _LEAST_SHARE * np.percentile(sizes, 90)
+    counted = sizes > _LEAST_SHARE * np.percentile(sizes, _FULL_PERCENTILE)
     return float(wins[counted].mean())
 
 

@@ -7,18 +7,17 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
 from mri_pipeline.core.errors import AnalysisError
-from mri_pipeline.core.method.images import BiasSettings
+from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.method.intensities import BiasSettings
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.images.sampling import downsample
 
-_LEAST_VOXELS = 100
+_LEAST_VOXELS = METHOD.bias.least_voxels
 _ORDER = 3
-_BINS = 200
-_FWHM = 0.15
-"""Assumed width of the blur of the log-intensity histogram caused by a bias field."""
-_WIENER_NOISE = 0.01
-_CONVERGED = 1e-4
-"""Convergence limit of a level: coefficient of variation of an update of the field."""
+_BINS = METHOD.bias.bins
+_FWHM = METHOD.bias.blur_width
+_WIENER_NOISE = METHOD.bias.wiener_noise
+_CONVERGED = METHOD.bias.converged
 
 
 def correct_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None = None) -> Image:
@@ -80,7 +79,7 @@ def log_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None =
     weight = downsample(Image(usable.astype(np.float32), image.grid), settings.grid_mm)
     total = downsample(Image(np.where(usable, image.data, 0.0), image.grid), settings.grid_mm)
     # means over the usable voxels of each block; blocks with too few of them are excluded
-    mask = weight.data > 0.25
+    mask = weight.data > settings.least_share
     log_data = np.log(total.data[mask] / weight.data[mask] / middle)
     to_coarse = np.linalg.inv(total.grid.affine) @ image.grid.affine
     positions = [

@@ -13,7 +13,7 @@ from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
-from mri_pipeline.core.method.images import BrainSettings
+from mri_pipeline.core.method.brain import BrainSettings
 from mri_pipeline.core.spatial import Affine, BoolArray, Image, LabelImage
 from mri_pipeline.images.brain_edge import find_edge
 from mri_pipeline.images.matching import Match, best_of, evaluate, refine

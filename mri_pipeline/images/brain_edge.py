@@ -21,16 +21,10 @@ from scipy.spatial import cKDTree
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.crop import Crop
 from mri_pipeline.core.io.template import Template
-from mri_pipeline.core.method.images import EdgeSettings
+from mri_pipeline.core.method.brain import EdgeSettings
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
-
-_PADDING_MM = 16.0
-_AROUND_MM = 10.0
-_STEP_MM = 1.0
-_SAME_SIDE = 0.3
-"""Points whose normals have a smaller cosine are not neighbours: they lie across a fissure or around an edge."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +88,13 @@ def template_surface(template: Template, settings: EdgeSettings) -> Surface:
         Cached: the same template and settings give the same object.
     """
     small = downsample(Image(template.brain.mask.astype(np.float32), template.brain.grid), settings.surface_mm)
-    pad = int(np.ceil(_PADDING_MM / min(small.grid.spacing_mm)))
+    pad = int(np.ceil(settings.padding_mm / min(small.grid.spacing_mm)))
     affine = small.grid.affine.copy()
     affine[:3, 3] = small.grid.world(np.full((1, 3), -float(pad)))[0]
     brain = np.pad(small.data, pad)
     grid = Grid((brain.shape[0], brain.shape[1], brain.shape[2]), affine)
-    mask = ndimage.gaussian_filter(brain, 0.5) > 0.5
-    depth = ndimage.gaussian_filter(signed_distance(mask, grid), 0.8)
+    mask = ndimage.gaussian_filter(brain, settings.mask_smoothing) > 0.5
+    depth = ndimage.gaussian_filter(signed_distance(mask, grid), settings.depth_smoothing)
     index = np.argwhere(mask & ~ndimage.binary_erosion(mask))
     at = tuple(index.T)
     slope = np.stack([-np.gradient(depth, axis=a)[at] for a in range(3)], axis=1)
@@ -109,15 +103,15 @@ def template_surface(template: Template, settings: EdgeSettings) -> Surface:
     points = grid.world(index.astype(float)) + normals * depth[at][:, None]
     band = np.abs(depth) < settings.reach_mm + 2 * settings.surface_mm
     _, nearest = cKDTree(points).query(grid.world(np.argwhere(band).astype(float)))
-    neighbours = _neighbours(points, normals, settings.smoothing_mm)
+    neighbours = _neighbours(points, normals, settings.smoothing_mm, settings.same_side)
     return Surface(Image(depth, grid), points, normals, neighbours, band, np.asarray(nearest))
 
 
-def _neighbours(points: FloatArray, normals: FloatArray, sigma_mm: float) -> sparse.csr_array:
+def _neighbours(points: FloatArray, normals: FloatArray, sigma_mm: float, same_side: float) -> sparse.csr_array:
     tree = cKDTree(points)
     pairs = tree.sparse_distance_matrix(tree, 2 * sigma_mm, output_type="coo_matrix")
     weight = np.exp(-0.5 * (pairs.data / sigma_mm) ** 2)
-    weight *= (normals[pairs.row] * normals[pairs.col]).sum(axis=1) > _SAME_SIDE
+    weight *= (normals[pairs.row] * normals[pairs.col]).sum(axis=1) > same_side
     total = np.bincount(pairs.row, weight, len(points)) + 1.0
     own = np.arange(len(points))
     return sparse.csr_array(
@@ -151,26 +145,26 @@ def find_edge(
     """
     settings = settings or EdgeSettings()
     surface = template_surface(template, settings)
-    small = downsample(image, 1.5)  # less noise without loss of relevant detail
-    brightness = _local_brightness(image, surface.depth, template_to_image)
+    small = downsample(image, settings.denoised_mm)
+    brightness = _local_brightness(image, surface.depth, template_to_image, settings)
     evidence = _evidence(small, brightness, surface, template_to_image, settings)
-    moved = _moved(surface, _best_shift(evidence, surface, settings), settings.margin_mm)
-    crop = _around(moved, image.grid, template_to_image)
-    depth = resample(moved, crop.inner, template_to_image, order=1, outside=-_PADDING_MM)
+    moved = _moved(surface, _best_shift(evidence, surface, settings), settings)
+    crop = _around(moved, image.grid, template_to_image, settings.around_mm)
+    depth = resample(moved, crop.inner, template_to_image, order=1, outside=-settings.padding_mm)
     brain = (depth.data > 0) | _crowns(depth, small, brightness, settings)
-    brain &= ~_fat(crop.image(image), brightness, brain, settings.fat_share)
+    brain &= ~_fat(crop.image(image), brightness, brain, settings)
     parts = ConnectedComponents.of(brain, connectivity=1)
     filled = ndimage.binary_fill_holes(parts.highest(parts.sizes))
     return crop.restored(LabelImage(filled, crop.inner))
 
 
-def _moved(surface: Surface, shift: FloatArray, margin_mm: float) -> Image:
+def _moved(surface: Surface, shift: FloatArray, settings: EdgeSettings) -> Image:
     """Signed distance to the displaced surface, in template space."""
     field: FloatArray = np.zeros(surface.band.shape, dtype=np.float32)
     field[surface.band] = shift[surface.nearest]
-    weight = ndimage.gaussian_filter(surface.band.astype(np.float32), 0.7)
-    field = ndimage.gaussian_filter(field, 0.7) / np.maximum(weight, 1e-3)
-    return Image((surface.depth.data + field + margin_mm).astype(np.float32), surface.depth.grid)
+    weight = ndimage.gaussian_filter(surface.band.astype(np.float32), settings.field_smoothing)
+    field = ndimage.gaussian_filter(field, settings.field_smoothing) / np.maximum(weight, 1e-3)
+    return Image((surface.depth.data + field + settings.margin_mm).astype(np.float32), surface.depth.grid)
 
 
 def _evidence(
@@ -178,7 +172,7 @@ def _evidence(
 ) -> FloatArray:
     """Evidence of tissue (1) or no tissue (-1) along every profile, shape (points, steps); 0 is unknown."""
     before = settings.reach_mm + settings.inside_mm
-    steps = np.arange(-before, settings.reach_mm + settings.outside_mm, _STEP_MM) + 0.5 * _STEP_MM
+    steps = np.arange(-before, settings.reach_mm + settings.outside_mm, settings.step_mm) + 0.5 * settings.step_mm
     profile = surface.points_mm[:, None] + surface.normals[:, None] * steps[:, None]
     points = template_to_image.points(profile.reshape(-1, 3))
     data, in_fov = _read(image, points)
@@ -196,15 +190,17 @@ def _read(image: Image, points_mm: FloatArray) -> tuple[FloatArray, BoolArray]:
     return ndimage.map_coordinates(image.data, index, order=1, mode="nearest"), inside
 
 
-def _local_brightness(image: Image, depth: Image, template_to_image: Affine, sigma_mm: float = 20.0) -> Image:
+def _local_brightness(image: Image, depth: Image, template_to_image: Affine, settings: EdgeSettings) -> Image:
     """Local brightness of brain tissue: Gaussian mean over plausible tissue well inside the brain."""
-    small = downsample(image, 4.0)
-    sure = resample(depth, small.grid, template_to_image, order=1, outside=-1.0).data > 2
+    small = downsample(image, settings.brightness_grid_mm)
+    inside = resample(depth, small.grid, template_to_image, order=1, outside=-1.0).data
+    sure = inside > settings.brightness_depth_mm
     if not sure.any():
         return Image(np.ones_like(small.data), small.grid)
     middle = float(np.median(small.data[sure]))
-    weight = (sure & (small.data > 0.5 * middle) & (small.data < 1.6 * middle)).astype(np.float32)
-    sigma = [sigma_mm / s for s in small.grid.spacing_mm]
+    low, high = (share * middle for share in settings.plausible)
+    weight = (sure & (small.data > low) & (small.data < high)).astype(np.float32)
+    sigma = [settings.brightness_sigma_mm / s for s in small.grid.spacing_mm]
     total = ndimage.gaussian_filter(weight, sigma)
     mean = ndimage.gaussian_filter(weight * small.data, sigma)
     data = np.where(total > 1e-3, mean / np.maximum(total, 1e-3), middle)
@@ -216,10 +212,11 @@ def _best_shift(evidence: FloatArray, surface: Surface, settings: EdgeSettings) 
 
     The shift is refined to less than one step by a parabola.
     """
-    shifts = np.arange(-settings.reach_mm, settings.reach_mm + 0.5 * _STEP_MM, _STEP_MM)
-    inside, outside = round(settings.inside_mm / _STEP_MM), round(settings.outside_mm / _STEP_MM)
+    step_mm = settings.step_mm
+    shifts = np.arange(-settings.reach_mm, settings.reach_mm + 0.5 * step_mm, step_mm)
+    inside, outside = round(settings.inside_mm / step_mm), round(settings.outside_mm / step_mm)
     # total[:, j] - total[:, i]: integral of the evidence over steps i to j - 1 of each profile
-    total = np.pad(np.cumsum(evidence, axis=1), ((0, 0), (1, 0))) * _STEP_MM
+    total = np.pad(np.cumsum(evidence, axis=1), ((0, 0), (1, 0))) * step_mm
     # step of the surface at each shift; the profile starts `inside` steps before it
     at = inside + np.arange(len(shifts))
     # tissue outside the surface minus tissue inside it
@@ -231,7 +228,7 @@ def _best_shift(evidence: FloatArray, surface: Surface, settings: EdgeSettings) 
     )
     cost = surface.neighbours @ cost
     best = cost.argmin(axis=1)
-    return np.asarray(surface.neighbours @ (shifts[best] + _STEP_MM * _vertex(cost, best)))
+    return np.asarray(surface.neighbours @ (shifts[best] + step_mm * _vertex(cost, best)))
 
 
 def _vertex(cost: FloatArray, best: NDArray[np.intp]) -> FloatArray:
@@ -259,17 +256,17 @@ def _crowns(depth: Image, image: Image, brightness: Image, settings: EdgeSetting
     return crowns
 
 
-def _fat(image: Image, brightness: Image, brain: BoolArray, share: float) -> BoolArray:
+def _fat(image: Image, brightness: Image, brain: BoolArray, settings: EdgeSettings) -> BoolArray:
     """Components far brighter than brain and mostly outside it: orbital fat, not lesions."""
     middle = float(np.median(brightness.data))
     nearby = resample(brightness, image.grid, Affine.identity(), order=1, outside=middle).data
-    parts = ConnectedComponents.of(image.data > share * nearby, connectivity=1)
-    return parts.chosen(parts.means(~brain) > 0.5)
+    parts = ConnectedComponents.of(image.data > settings.fat_share * nearby, connectivity=1)
+    return parts.chosen(parts.means(~brain) > settings.fat_outside)
 
 
-def _around(depth: Image, grid: Grid, template_to_image: Affine) -> Crop:
+def _around(depth: Image, grid: Grid, template_to_image: Affine, margin_mm: float) -> Crop:
     """Box of a grid that contains the brain and a margin; at least one voxel."""
-    brain = np.argwhere(depth.data > -_AROUND_MM).astype(float)
+    brain = np.argwhere(depth.data > -margin_mm).astype(float)
     corners = np.array(list(product(*zip(brain.min(axis=0) - 1, brain.max(axis=0) + 1, strict=True))))
     world = template_to_image.points(depth.grid.world(corners))
     voxels = Affine(np.linalg.inv(grid.affine)).points(world)

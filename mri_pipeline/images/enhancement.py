@@ -1,8 +1,8 @@
 """Whether T1 scans are pre-contrast or post-contrast, as the images show it.
 
 Vessels, dura and choroid plexus enhance in everybody. The difference u = after / median - before / median then has a
-long upper tail. Noise, motion and other scanner settings change both tails alike. The lower tail thus is the measure of
-what is not enhancement. Thresholds: `benchmarks/intake/contrast.md`.
+long upper tail. Noise, motion and other scanner settings change both tails alike. The lower tail therefore measures
+everything that is not enhancement. Thresholds: `benchmarks/intake/contrast.md`.
 
 A single T1 is judged by choroid plexus and vessels in the central CSF, which are as bright as white matter only after
 contrast.

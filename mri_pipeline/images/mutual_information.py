@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import Affine, FloatArray, Image, LabelImage
 from mri_pipeline.images.sampling import downsample, foreground
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
+
+_METHOD = METHOD.mutual_information
 
 
 def head_centre(image: Image) -> FloatArray:
@@ -28,10 +31,10 @@ def head_centre(image: Image) -> FloatArray:
     ndarray, shape (3,)
         World coordinates in mm.
     """
-    small = downsample(image, 8.0)
+    small = downsample(image, _METHOD.head_spacing_mm)
     points = small.grid.world(np.argwhere(foreground(small.data)).astype(float))
-    top = np.percentile(points[:, 2], 99.5)
-    return np.asarray(points[points[:, 2] > top - 150.0].mean(axis=0))
+    top = np.percentile(points[:, 2], _METHOD.top_percentile)
+    return np.asarray(points[points[:, 2] > top - _METHOD.head_mm].mean(axis=0))
 
 
 def mutual_information(fixed: Image, moving: Image, fixed_mask: LabelImage | None) -> Affine:
@@ -52,8 +55,10 @@ def mutual_information(fixed: Image, moving: Image, fixed_mask: LabelImage | Non
 
     from mri_pipeline.core.io.itk import to_sitk  # noqa: PLC0415
 
-    small_fixed, small_moving = downsample(fixed, 2.0), downsample(moving, 2.0)
-    region = None if fixed_mask is None else downsample(Image(fixed_mask.mask.astype(np.float32), fixed.grid), 2.0)
+    small_fixed, small_moving = (downsample(image, _METHOD.spacing_mm) for image in (fixed, moving))
+    region = None
+    if fixed_mask is not None:
+        region = downsample(Image(fixed_mask.mask.astype(np.float32), fixed.grid), _METHOD.spacing_mm)
     target, source = to_sitk(small_fixed), to_sitk(small_moving)
     found = []
     for offset in (np.zeros(3), head_centre(moving) - head_centre(fixed)):
@@ -77,14 +82,16 @@ def _itk_method() -> sitk.ImageRegistrationMethod:
     import SimpleITK as sitk  # noqa: PLC0415 - see above
 
     method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(32)
+    method.SetMetricAsMattesMutualInformation(_METHOD.bins)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(0.2, 42)
+    method.SetMetricSamplingPercentage(_METHOD.sampled_share, _METHOD.seed)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(2.0, 0.01, 100)
+    method.SetOptimizerAsRegularStepGradientDescent(
+        _METHOD.longest_step_mm, _METHOD.shortest_step_mm, _METHOD.iterations
+    )
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([4, 2, 1])
-    method.SetSmoothingSigmasPerLevel([4, 2, 1])
+    method.SetShrinkFactorsPerLevel(list(_METHOD.levels))
+    method.SetSmoothingSigmasPerLevel(list(_METHOD.levels))
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     return method
 

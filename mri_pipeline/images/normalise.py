@@ -78,7 +78,7 @@ def white_matter_median(image: Image, white_matter: Image, brain: LabelImage) ->
             hint="check the brain mask and the registration to the template",
         )
     kept = values
-    for _ in range(10):
+    for _ in range(METHOD.normalise.rounds):
         middle = float(np.median(kept))
         spread = robust_spread(kept, middle)
         inside = values[np.abs(values - middle) <= _TRIM * max(spread, 1e-6 * middle)]
@@ -89,7 +89,11 @@ def white_matter_median(image: Image, white_matter: Image, brain: LabelImage) ->
 
 
 def match_visits(
-    images: Sequence[Image], tissue: TissueMaps, brain: LabelImage, *, sigma_mm: float = 18.0
+    images: Sequence[Image],
+    tissue: TissueMaps,
+    brain: LabelImage,
+    *,
+    sigma_mm: float = METHOD.normalise.bias_sigma_mm,
 ) -> list[Image]:
     """Match the FLAIR intensities of all visits, fitted on normal tissue only.
 
@@ -125,7 +129,7 @@ def match_visits(
         return list(images)
     data = np.stack([image.data for image in images])
     low, high = _NORMAL_RANGE
-    parenchyma = brain.mask & (tissue.white_matter.data + tissue.grey_matter.data > 0.8)
+    parenchyma = brain.mask & (tissue.white_matter.data + tissue.grey_matter.data > METHOD.normalise.parenchyma)
     normal = parenchyma & ((data > low) & (data < high)).all(axis=0)
     target = data.mean(axis=0)
     return [_matched(image, target, normal, tissue, sigma_mm) for image in images]
@@ -140,7 +144,7 @@ def _matched(image: Image, target: FloatArray, normal: BoolArray, tissue: Tissue
     mapped = image.data + (grey - white) * tissue.grey_matter.data
     ratio = np.log(np.maximum(target[normal], 1e-3) / np.maximum(mapped[normal], 1e-3))
     middle = float(np.median(ratio))
-    spread = max(robust_spread(ratio, middle), 1e-3)
+    spread = max(robust_spread(ratio, middle), METHOD.normalise.least_spread)
     agrees = np.zeros(normal.shape, dtype=np.float32)
     agrees[normal] = np.abs(ratio - middle) < _TRIM * spread
     log_ratio = np.zeros(normal.shape, dtype=np.float32)

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM
+from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM, LOCATION_LABELS, Location
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
@@ -50,12 +50,16 @@ def infratentorial(points_mm: FloatArray) -> BoolArray:
     [True, True, False, False]
     """
     x, y, z = np.abs(points_mm[..., 0]), points_mm[..., 1], points_mm[..., 2]
-    sides = np.maximum(4.0 - 0.75 * x, -8.0 - 0.36 * x)
-    roof = np.maximum(sides - 0.35 * np.maximum(0.0, -(y + 60.0)), -32.0)
-    below_roof = (z < roof) & (y < -20.0 - 0.75 * (x - 15.0)) & ((y < -36.0) | (z < -20.0))
-    brainstem = ((x / 17.0) ** 2 + ((y + 25.0) / 16.0) ** 2 < 1.0) & (z < -12.0)
-    floor = (z < -42.0) & (y < -18.0)
-    return np.asarray(below_roof | brainstem | floor)
+    fossa = METHOD.regions.posterior_fossa
+    sides = np.maximum(fossa.medial_z_mm - fossa.medial_slope * x, fossa.lateral_z_mm - fossa.lateral_slope * x)
+    behind = np.maximum(0.0, fossa.posterior_y_mm - y)
+    roof = np.maximum(sides - fossa.posterior_slope * behind, fossa.lowest_z_mm)
+    behind_ridge = y < fossa.petrous_y_mm - fossa.petrous_slope * (x - fossa.petrous_x_mm)
+    below_roof = (z < roof) & behind_ridge & ((y < fossa.incisura_y_mm) | (z < fossa.incisura_z_mm))
+    across, along = fossa.brainstem_half_axes_mm
+    column = (x / across) ** 2 + ((y - fossa.brainstem_y_mm) / along) ** 2 < 1.0
+    floor = (z < fossa.floor_z_mm) & (y < fossa.floor_y_mm)
+    return np.asarray(below_roof | (column & (z < fossa.brainstem_top_z_mm)) | floor)
 
 
 def below_foramen_magnum(points_mm: FloatArray, *, reach_mm: float = 0.0) -> BoolArray:
@@ -98,15 +102,15 @@ def beside_medulla(points_mm: FloatArray, tissue: FloatArray, *, reach_mm: float
     ndarray of bool, shape (n,)
     """
     low = (points_mm[:, 2] - reach_mm < PONTOMEDULLARY_SULCUS_Z_MM) & (np.abs(points_mm[:, 0]) < CISTERN_X_MM)
-    return np.asarray(low & (tissue < 0.5))
+    return np.asarray(low & (tissue < METHOD.regions.most_tissue))
 
 
 @cache
 def template_regions(template: Template) -> tuple[BoolArray, BoolArray, BoolArray]:
     """Infratentorial region, lateral ventricles and deep grey matter on the template's grid.
 
-    The ventricles are the fluid component more than 15 mm inside the brain that contains the frontal horns. Deep grey
-    matter is grey matter more than 20 mm inside, near the midline and above the tentorium.
+    The ventricles are the fluid component deep inside the brain that contains the frontal horns. Deep grey matter is
+    grey matter even deeper inside, near the midline and above the tentorium (`core.method.tissue.DeepRegions`).
 
     Parameters
     ----------
@@ -123,13 +127,22 @@ def template_regions(template: Template) -> tuple[BoolArray, BoolArray, BoolArra
         image[brain] for image in (template.grey_matter.data, template.white_matter.data, depth_mm(template.brain))
     )
     below = infratentorial(points)
-    fluid = ConnectedComponents.of(_volume((grey + white < 0.5) & (depth > 15), brain), connectivity=1)
-    horns = (x < 20) & (y > -5) & (y < 25) & (z > 5) & (z < 20)
+    deep = METHOD.regions.deep
+    is_fluid = (grey + white < deep.most_tissue) & (depth > deep.ventricle_depth_mm)
+    fluid = ConnectedComponents.of(_volume(is_fluid, brain), connectivity=1)
+    horns = (x < deep.horns_x_mm) & _between(y, deep.horns_y_mm) & _between(z, deep.horns_z_mm)
     with_horns = fluid.highest(fluid.sums(_volume(horns, brain)))
-    third = (x < 4) & (z < 6) | (y > -45) & (y < -22) & (x < 9) & (z < 14) & (z > -12)
-    ventricles = with_horns[brain] & ~third & ~below
-    deep = (grey > 0.4) & (x < 36) & (y > -36) & (y < 24) & (z > -12) & (z < 22) & ~below & (depth > 20)
-    return _volume(below, brain), _volume(ventricles, brain), _volume(deep, brain)
+    third = (x < deep.third_x_mm) & (z < deep.third_z_mm)
+    cistern = (x < deep.cistern_x_mm) & _between(y, deep.cistern_y_mm) & _between(z, deep.cistern_z_mm)
+    ventricles = with_horns[brain] & ~third & ~cistern & ~below
+    box = (x < deep.grey_x_mm) & _between(y, deep.grey_y_mm) & _between(z, deep.grey_z_mm)
+    nuclei = box & (grey > deep.least_grey_matter) & (depth > deep.grey_depth_mm) & ~below
+    return _volume(below, brain), _volume(ventricles, brain), _volume(nuclei, brain)
+
+
+def _between(values: FloatArray, limits: tuple[float, float]) -> BoolArray:
+    low, high = limits
+    return np.asarray((values > low) & (values < high))
 
 
 def _volume(values: BoolArray, where: BoolArray) -> BoolArray:
@@ -162,10 +175,11 @@ def location_labels(
     LabelImage
         0 outside the brain.
     """
-    labels = np.where(brain, 4, 0).astype(np.uint8)
-    labels[brain & within(cortex, grid, JUXTACORTICAL_MM)] = 2
-    labels[brain & within(ventricles, grid, PERIVENTRICULAR_MM)] = 1
-    labels[brain & below_tentorium] = 3
+    label_of = {place: label for label, place in LOCATION_LABELS.items() if label != BELOW_FORAMEN_MAGNUM}
+    labels = np.where(brain, label_of[Location.DEEP_WHITE_MATTER], 0).astype(np.uint8)
+    labels[brain & within(cortex, grid, JUXTACORTICAL_MM)] = label_of[Location.JUXTACORTICAL]
+    labels[brain & within(ventricles, grid, PERIVENTRICULAR_MM)] = label_of[Location.PERIVENTRICULAR]
+    labels[brain & below_tentorium] = label_of[Location.INFRATENTORIAL]
     labels[brain & below_foramen] = BELOW_FORAMEN_MAGNUM
     return LabelImage(labels, grid)
 
@@ -198,7 +212,7 @@ def within(mask: BoolArray, grid: Grid, distance_mm: float) -> BoolArray:
     return result
 
 
-def depth_mm(mask: LabelImage, spacing_mm: float = 3.0) -> FloatArray:
+def depth_mm(mask: LabelImage, spacing_mm: float = METHOD.regions.depth_grid_mm) -> FloatArray:
     """Depth below the surface of a mask in mm; 0 outside.
 
     The depth is computed on a coarse grid of about `spacing_mm`. The mask is assumed to continue beyond the field of

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from mri_pipeline.core.method.images import RegisterSettings
+from mri_pipeline.core.method.registration import RegisterSettings
 from mri_pipeline.core.spatial import Affine, FloatArray, Image, LabelImage
 from mri_pipeline.images.agreement import agreement
 from mri_pipeline.images.joint_density import sharpen, widened
@@ -18,14 +18,8 @@ from mri_pipeline.images.matching import evaluate, refine
 from mri_pipeline.images.mutual_information import head_centre, mutual_information
 from mri_pipeline.images.sampling import Level, Samples, inner_foreground, level_of, samples_of
 
-_FULL_OVERLAP = 0.7
-_PRECISION_MM = 0.02
-"""Precision of a registration: results for one scan with different headers differ by this much (median over the
-brain; see `benchmarks/registration`). A scan registered to itself is off by 0.008 mm, due to noise and interpolation.
-"""
 
-
-class Method(StrEnum):
+class RegistrationMethod(StrEnum):
     """Method that found the transform."""
 
     GAUSS_NEWTON = "gauss-newton"
@@ -44,7 +38,7 @@ class Registration:
     quality : float
         Fraction of the parts of the brain that agree, 0 to 1: see `mri_pipeline.images.agreement`. Near 0.1 for a
         false match, up to 0.35 for the head of another patient, 0.6 or more for a true match.
-    method : Method
+    method : RegistrationMethod
         Method that found the transform.
     failed : bool
         True if the quality is too low. The transform must then not be used.
@@ -52,7 +46,7 @@ class Registration:
 
     moving_to_fixed: Affine
     quality: float
-    method: Method
+    method: RegistrationMethod
     failed: bool
 
 
@@ -100,10 +94,13 @@ def register_rigid(
     region = widened(fixed_mask or inner_foreground(fixed), margin_mm)
     pair = _Pair(fixed, moving, fixed_mask, region, margin_mm, intra_modal)
     middle, fine = (_level(pair, number, pair.margin_mm, settings) for number in (1, 2))
-    best, method, quality = Affine.identity(), Method.GAUSS_NEWTON, -1.0
+    best, method, quality = Affine.identity(), RegistrationMethod.GAUSS_NEWTON, -1.0
+    floor, tolerance_mm = settings.middle_scale_floor, settings.middle_tolerance_mm
     for candidate, start in _attempts(pair, settings):
-        found = refine(*middle, start, linear=intra_modal, scale_floor=0.1, tolerance_mm=0.02).fixed_to_moving
-        found = _sharpened(pair, found, settings.levels_mm[2], settings.max_points[2], tolerance_mm=0.02)
+        found = refine(
+            *middle, start, linear=intra_modal, scale_floor=floor, tolerance_mm=tolerance_mm
+        ).fixed_to_moving
+        found = _sharpened(pair, found, settings.levels_mm[2], settings.max_points[2], tolerance_mm=tolerance_mm)
         reached = agreement(*fine, found)
         if reached > quality:
             best, quality, method = found, reached, candidate
@@ -111,9 +108,14 @@ def register_rigid(
             break
     both = None if moving_mask is None else widened(moving_mask, margin_mm)
     sharp = _sharpened(
-        pair, best, settings.sharp_mm, settings.max_points[3], tolerance_mm=0.003, moving_region=both
+        pair,
+        best,
+        settings.sharp_mm,
+        settings.max_points[3],
+        tolerance_mm=settings.sharp_tolerance_mm,
+        moving_region=both,
     )
-    sharp = _as_headers_say_if_near(sharp, fine[0].points_mm)
+    sharp = _as_headers_say_if_near(sharp, fine[0].points_mm, settings.precision_mm)
     quality = agreement(*fine, sharp)
     return Registration(sharp.inverse(), quality, method, failed=quality < settings.min_quality)
 
@@ -157,22 +159,23 @@ def _sharpened(
     )
 
 
-def _as_headers_say_if_near(fixed_to_moving: Affine, points_mm: FloatArray) -> Affine:
+def _as_headers_say_if_near(fixed_to_moving: Affine, points_mm: FloatArray, precision_mm: float) -> Affine:
     """Identity if the motion is below the precision of the method, so that aligned scans are not interpolated."""
     moved_mm = np.linalg.norm(fixed_to_moving.points(points_mm) - points_mm, axis=1).mean()
-    return Affine.identity() if moved_mm < _PRECISION_MM else fixed_to_moving
+    return Affine.identity() if moved_mm < precision_mm else fixed_to_moving
 
 
-def _attempts(pair: _Pair, settings: RegisterSettings) -> Iterator[tuple[Method, Affine]]:
+def _attempts(pair: _Pair, settings: RegisterSettings) -> Iterator[tuple[RegistrationMethod, Affine]]:
     """Initial transforms (fixed to moving) for the finer levels, the cheapest first; computed on demand."""
-    yield Method.GAUSS_NEWTON, Affine.identity()  # by the headers: nearly always within a few millimetres
+    # the headers are nearly always right within a few millimetres
+    yield RegistrationMethod.GAUSS_NEWTON, Affine.identity()
     few, many = settings.kept_starts
     coarsest = _level(pair, 0, settings.coarse_margin_mm, settings)
-    yield Method.GAUSS_NEWTON, _coarse(coarsest, pair, few)
+    yield RegistrationMethod.GAUSS_NEWTON, _coarse(coarsest, pair, few, settings)
     # the outline can mislead if the fields of view differ: repeat without the coarse margin
-    yield Method.GAUSS_NEWTON, _coarse(_level(pair, 0, pair.margin_mm, settings), pair, few)
-    yield Method.GAUSS_NEWTON, _coarse(coarsest, pair, many)
-    yield Method.MUTUAL_INFORMATION, mutual_information(pair.fixed, pair.moving, pair.fixed_mask)
+    yield RegistrationMethod.GAUSS_NEWTON, _coarse(_level(pair, 0, pair.margin_mm, settings), pair, few, settings)
+    yield RegistrationMethod.GAUSS_NEWTON, _coarse(coarsest, pair, many, settings)
+    yield RegistrationMethod.MUTUAL_INFORMATION, mutual_information(pair.fixed, pair.moving, pair.fixed_mask)
 
 
 def _motion_about(centre: FloatArray, turn: FloatArray, shift: FloatArray) -> Affine:
@@ -182,25 +185,36 @@ def _motion_about(centre: FloatArray, turn: FloatArray, shift: FloatArray) -> Af
     return Affine(matrix)
 
 
-def _coarse(coarsest: tuple[Samples, Level], pair: _Pair, kept: int) -> Affine:
+def _coarse(coarsest: tuple[Samples, Level], pair: _Pair, kept: int, settings: RegisterSettings) -> Affine:
     """Best of the refined initial transforms at the coarsest level, selected by `agreement`, not by similarity."""
     samples, level = coarsest
     linear = pair.intra_modal
-    starts = [evaluate(samples, level, s, linear=linear) for s in _starts(pair.fixed, pair.moving, samples)]
-    ranked = sorted(starts, key=lambda m: m.similarity * min(1.0, m.overlap / _FULL_OVERLAP), reverse=True)
+    initial = _starts(pair.fixed, pair.moving, samples, settings.start_turn_deg)
+    starts = [evaluate(samples, level, start, linear=linear) for start in initial]
+    ranked = sorted(starts, key=lambda m: m.similarity * min(1.0, m.overlap / settings.full_overlap), reverse=True)
     refined = [
-        refine(samples, level, m.fixed_to_moving, linear=linear, scale_floor=0.3, tolerance_mm=0.1)
+        refine(
+            samples,
+            level,
+            m.fixed_to_moving,
+            linear=linear,
+            scale_floor=settings.coarse_scale_floor,
+            tolerance_mm=settings.coarse_tolerance_mm,
+        )
         for m in ranked[:kept]
     ]
     found = [m.fixed_to_moving for m in refined]
     return max(found, key=lambda t: agreement(samples, level, t))
 
 
-def _starts(fixed: Image, moving: Image, samples: Samples) -> list[Affine]:
+def _starts(fixed: Image, moving: Image, samples: Samples, turn_deg: int) -> list[Affine]:
     """Initial transforms (fixed to moving): by the headers, then 27 rotations with and without aligned centres."""
     centre = samples.points_mm.mean(axis=0)
     shift = head_centre(moving) - head_centre(fixed)
-    turns = [Rotation.from_euler("xyz", t, degrees=True).as_matrix() for t in product((0, -22, 22), repeat=3)]
+    turns = [
+        Rotation.from_euler("xyz", t, degrees=True).as_matrix()
+        for t in product((0, -turn_deg, turn_deg), repeat=3)
+    ]
     return [Affine.identity()] + [
         _motion_about(centre, turn, offset) for offset in (shift, np.zeros(3)) for turn in turns
     ]

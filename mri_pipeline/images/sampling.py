@@ -11,10 +11,13 @@ from scipy import ndimage
 
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.distances import deeper_than
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import FloatArray, Grid, Image, LabelImage
 
 MIN_POINTS = 200
 """Minimum number of points for a registration."""
+_SMOOTHING = METHOD.sampling.smoothing
+_SMOOTHED_UP_TO = METHOD.sampling.smoothed_up_to
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def downsample(image: Image, spacing_mm: float) -> Image:
 
 def _block(grid: Grid, spacing_mm: float) -> list[int]:
     """Number of voxels along each axis that are averaged into one of about `spacing_mm`."""
-    return [max(1, int(spacing_mm / s + 0.26)) for s in grid.spacing_mm]
+    return [max(1, int(spacing_mm / s + METHOD.sampling.rounded_up)) for s in grid.spacing_mm]
 
 
 def level_of(image: Image, spacing_mm: float, *, smoothing_mm: float | None = None) -> Level:
@@ -109,7 +112,9 @@ def level_of(image: Image, spacing_mm: float, *, smoothing_mm: float | None = No
 
 
 def _smoothed(image: Image, spacing_mm: float) -> FloatArray:
-    sigma = [0.6 * spacing_mm / s if s < 1.5 * spacing_mm else 0.0 for s in image.grid.spacing_mm]
+    sigma = [
+        _SMOOTHING * spacing_mm / s if s < _SMOOTHED_UP_TO * spacing_mm else 0.0 for s in image.grid.spacing_mm
+    ]
     return np.asarray(ndimage.gaussian_filter(image.data, sigma, mode="nearest"))
 
 
@@ -233,7 +238,7 @@ def samples_of(
     return Samples(points, values, *binned(values, n_bins))
 
 
-def inner_foreground(image: Image, spacing_mm: float = 4.0) -> LabelImage:
+def inner_foreground(image: Image, spacing_mm: float = METHOD.sampling.inner_spacing_mm) -> LabelImage:
     """Part of the head more than 10 mm below its surface.
 
     Parameters
@@ -251,7 +256,9 @@ def inner_foreground(image: Image, spacing_mm: float = 4.0) -> LabelImage:
     return LabelImage(_inner(foreground(small.data), small.grid), small.grid)
 
 
-def _inner(mask: NDArray[np.bool_], grid: Grid, depth_mm: float = 10.0) -> NDArray[np.bool_]:
+def _inner(
+    mask: NDArray[np.bool_], grid: Grid, depth_mm: float = METHOD.sampling.inner_depth_mm
+) -> NDArray[np.bool_]:
     """Part of the foreground well below its surface: brain rather than scalp; the whole mask if it is too small."""
     inner = deeper_than(mask, depth_mm, grid.spacing_mm)
     return np.asarray(inner if np.count_nonzero(inner) > MIN_POINTS else mask)
@@ -274,7 +281,7 @@ def binned(values: FloatArray, n_bins: int) -> tuple[NDArray[np.integer[Any]], i
     """
     if len(values) == 0:
         return np.zeros(0, dtype=int), 1
-    low, high = np.percentile(values, [0.5, 99.5])
+    low, high = np.percentile(values, METHOD.sampling.range_percentiles)
     width = max(float(high - low), 1e-12)
     return np.clip((values - low) / width * n_bins, 0, n_bins - 1).astype(int), n_bins
 
@@ -295,7 +302,9 @@ def foreground(data: FloatArray) -> NDArray[np.bool_]:
     positive = data[data > 0]
     if positive.size == 0:
         return np.ones(data.shape, dtype=bool)
-    threshold = 0.15 * float(np.percentile(positive, 95))
+    threshold = METHOD.sampling.foreground_share * float(
+        np.percentile(positive, METHOD.sampling.foreground_percentile)
+    )
     parts = ConnectedComponents.of(ndimage.binary_opening(data > threshold), connectivity=1)
     filled = ndimage.binary_fill_holes(ndimage.binary_dilation(parts.highest(parts.sizes)))
     return np.asarray(filled if filled.any() else np.ones(data.shape, dtype=bool))

@@ -18,7 +18,11 @@ _COARSEST_IN_PLANE_MM = METHOD.grid.coarsest_in_plane_mm
 
 
 def subject_grid(
-    flairs: Sequence[Grid], to_subject: Sequence[Affine], brains: Sequence[LabelImage], *, margin_mm: float = 8.0
+    flairs: Sequence[Grid],
+    to_subject: Sequence[Affine],
+    brains: Sequence[LabelImage],
+    *,
+    margin_mm: float = METHOD.grid.margin_mm,
 ) -> Grid:
     """Grid for all images of a subject.
 
@@ -103,7 +107,7 @@ def _coincide(flairs: Sequence[Grid], to_subject: Sequence[Affine]) -> bool:
 def _spacing(flairs: Sequence[Grid]) -> FloatArray:
     if len(flairs) == 1:
         own = np.array(_ras(flairs[0]).spacing_mm)
-        if not is_3d(flairs[0]) or own.min() > 0.8 * _ISOTROPIC_GRID_MM:
+        if not is_3d(flairs[0]) or own.min() > METHOD.grid.finer_share * _ISOTROPIC_GRID_MM:
             return own
     flat = [_ras(grid) for grid in flairs if not is_3d(grid)]
     if 2 * len(flat) < len(flairs):
@@ -138,8 +142,8 @@ def _anchor(
 
 
 def _outline(brain: LabelImage) -> FloatArray:
-    """World points of the brain mask at a spacing of about 4 mm, extended by half a block to each side."""
-    small = downsample(Image(brain.mask.astype(np.float32), brain.grid), 4.0)
+    """World points of the brain mask at a coarse spacing, extended by half a block to each side."""
+    small = downsample(Image(brain.mask.astype(np.float32), brain.grid), METHOD.grid.outline_mm)
     index = np.argwhere(small.data > 0).astype(float)
     if len(index) == 0:
         raise UsageError("subject grid: expected a brain mask, found an empty one")

@@ -12,7 +12,7 @@ from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
-from mri_pipeline.core.method.images import TissueSettings
+from mri_pipeline.core.method.tissue import TissueSettings
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.regions import (
     below_foramen_magnum,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mri_pipeline.core.method.images import TissueSettings
+from mri_pipeline.core.method.tissue import TissueSettings
 from mri_pipeline.core.robust import robust_spread
 from mri_pipeline.core.spatial import BoolArray, FloatArray, LabelImage
 

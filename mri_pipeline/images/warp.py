@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image
 
 
@@ -20,10 +21,10 @@ def demons(
     moving: Sequence[FloatArray],
     grid: Grid,
     *,
-    iterations: int = 30,
-    update_sigma_mm: float = 4.0,
-    field_sigma_mm: float = 5.0,
-    longest_step_mm: float = 2.0,
+    iterations: int = METHOD.tissue.warp_iterations,
+    update_sigma_mm: float = METHOD.tissue.warp_update_sigma_mm,
+    field_sigma_mm: float = METHOD.tissue.warp_field_sigma_mm,
+    longest_step_mm: float = METHOD.tissue.warp_longest_step_mm,
 ) -> FloatArray:
     """Displacement that aligns the moving channels with the fixed channels.
 
@@ -55,7 +56,7 @@ def demons(
             difference = target - warped
             slope = np.stack([np.gradient(warped, axis=a) for a in range(3)])
             force += difference * slope
-            weight += (slope**2).sum(axis=0) + 0.25 * difference**2
+            weight += (slope**2).sum(axis=0) + METHOD.tissue.warp_difference_weight * difference**2
         step = force / weight
         length = np.sqrt(((step * spacing) ** 2).sum(axis=0))
         step *= np.minimum(1.0, longest_step_mm / np.maximum(length, 1e-6))

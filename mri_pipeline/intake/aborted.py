@@ -19,9 +19,9 @@ WHOLE_HEAD_MM = 100.0
 def leave_out_aborted(recognised: Sequence[Recognised]) -> tuple[Recognised, ...]:
     """Leave out series with missing slices that a whole series of the same contrast and protocol follows.
 
-    Order and number of the T1 series then tell before and after contrast. A T1 whose header or description says
-    something else about contrast agent than the whole series is kept. A run of a few slices, which is no candidate, has
-    an aborted run as its reason, also if the whole series precedes it.
+    Order and number of the remaining T1 series then distinguish pre-contrast from post-contrast. A T1 whose header or
+    description says something else about contrast agent than the whole series is kept. A run of a few slices, which is
+    no candidate, has an aborted run as its reason, also if the whole series precedes it.
 
     Parameters
     ----------

@@ -40,9 +40,10 @@ _LATIN: Final = str.maketrans({"Ø": "O", "Ł": "L", "Đ": "D", "Æ": "AE"})
 def coil_without_identity(coil: str, dataset: Dataset) -> str:
     """The name of a receive coil, if it identifies nobody.
 
-    Words and element names of coils and numbers of up to three digits are kept, whatever the patient is called. Other
-    words are searched for the identities of the header, as the text that de-identification keeps; parts of the
-    patient's name and number from two characters, and other spellings of letters with accents, are searched, too.
+    Words and element names of coils and numbers of up to three digits are kept, even if they are part of the patient's
+    name or number. Other words are searched for the identities of the header, as the text that de-identification keeps;
+    parts of the patient's name and number from two characters, and other spellings of letters with accents, are
+    searched, too.
 
     Parameters
     ----------

@@ -84,7 +84,8 @@ class Blinding:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9]{1,16}", self.code) or len(self.secret) < 16:
             raise ValueError(
-                "expected an alphanumeric code and a secret of at least 16 bytes, found another code or secret"
+                "expected an alphanumeric code of 1 to 16 characters and a secret of at least 16 bytes, found a "
+                f"code of {len(self.code)} characters and a secret of {len(self.secret)} bytes"
             )
 
     def __repr__(self) -> str:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import math
-import unicodedata
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 from mri_pipeline.intake.coil import coil_without_identity
 from mri_pipeline.intake.contrast_words import agent_given
+from mri_pipeline.intake.element_values import (
+    LONGEST_TEXT,
+    day_of,
+    number,
+    positive_number,
+    seconds_of_day,
+    text,
+    texts,
+    vector,
+    whole,
+)
 from mri_pipeline.intake.facts import SAME_DIRECTION, SAME_ECHO_MS, ObjectKind
 
 _GYROMAGNETIC_MHZ_PER_T = 42.577
@@ -20,7 +28,6 @@ _STRONGEST_T = 20.0
 _NOMINAL_T = (0.2, 0.23, 0.25, 0.3, 0.35, 0.4, 0.5, 0.55, 0.6, 0.7, 1.0, 1.16, 1.2, 1.5, 2.0, 3.0, 4.0, 4.7, 7.0, 9.4,
               11.7)  # fmt: skip
 _NOMINAL_TOLERANCE = 0.05
-_LONGEST_TEXT = 96
 _MAX_FRAMES = 20_000
 
 _KINDS = {
@@ -29,9 +36,6 @@ _KINDS = {
     "1.2.840.10008.5.1.4.1.1.4.4": ObjectKind.ENHANCED_MR,  # legacy converted
     "1.2.840.10008.5.1.4.1.1.7": ObjectKind.SECONDARY_CAPTURE,
 }
-
-FIRST_YEAR = 1980
-"""Earlier dates of a scan are placeholders: there was no MRI of patients."""
 
 
 def header_values(dataset: Dataset) -> dict[str, Any]:
@@ -94,7 +98,7 @@ def _identification(dataset: Dataset) -> dict[str, Any]:
         "modality": text(dataset.get("Modality")).upper(),
         "manufacturer": text(dataset.get("Manufacturer")),
         "model": text(dataset.get("ManufacturerModelName")),
-        "software": " ".join(texts(dataset.get("SoftwareVersions")))[:_LONGEST_TEXT],
+        "software": " ".join(texts(dataset.get("SoftwareVersions")))[:LONGEST_TEXT],
         "coil": _coil(dataset),
         "description": " | ".join(
             filter(None, (text(dataset.get(k)) for k in ("SeriesDescription", "ProtocolName")))
@@ -115,16 +119,16 @@ def _coil(dataset: Dataset) -> str:
 def _times(dataset: Dataset) -> dict[str, Any]:
     day = None
     for keyword in ("AcquisitionDate", "SeriesDate", "ContentDate", "StudyDate"):
-        day = day if day is not None else _day(text(dataset.get(keyword)))
-    study_day = _day(text(dataset.get("StudyDate")))
+        day = day if day is not None else day_of(text(dataset.get(keyword)))
+    study_day = day_of(text(dataset.get("StudyDate")))
     moment = text(dataset.get("AcquisitionDateTime"))
     if moment:
-        day, clock = _day(moment), _clock(moment[8:])
+        day, clock = day_of(moment), seconds_of_day(moment[8:])
     else:
         clock = None
         for keyword in ("AcquisitionTime", "SeriesTime", "ContentTime"):
-            clock = clock if clock is not None else _clock(text(dataset.get(keyword)))
-    start = _clock(text(dataset.get("ContrastBolusStartTime")))
+            clock = clock if clock is not None else seconds_of_day(text(dataset.get(keyword)))
+    start = seconds_of_day(text(dataset.get("ContrastBolusStartTime")))
     base = (day or 0) * 86400.0
     return {
         "study_day": study_day if study_day is not None else day,
@@ -151,10 +155,10 @@ def _physics(dataset: Dataset) -> dict[str, Any]:
         "angiography": text(dataset.get("AngioFlag")).upper() == "Y"
         or text(dataset.get("TimeOfFlightContrast")).upper() == "YES",
         "echo_planar": "EP" in scanning or text(dataset.get("EchoPlanarPulseSequence")).upper() == "YES",
-        "repetition_time_ms": _positive(dataset.get("RepetitionTime", timing.get("RepetitionTime"))),
-        "echo_time_ms": _positive(dataset.get("EchoTime", echo.get("EffectiveEchoTime"))),
-        "inversion_time_ms": _positive(dataset.get("InversionTime", inversion)),
-        "flip_angle_deg": _positive(dataset.get("FlipAngle", timing.get("FlipAngle"))),
+        "repetition_time_ms": positive_number(dataset.get("RepetitionTime", timing.get("RepetitionTime"))),
+        "echo_time_ms": positive_number(dataset.get("EchoTime", echo.get("EffectiveEchoTime"))),
+        "inversion_time_ms": positive_number(dataset.get("InversionTime", inversion)),
+        "flip_angle_deg": positive_number(dataset.get("FlipAngle", timing.get("FlipAngle"))),
         "b_value": max(
             (b for b in [number(dataset.get("DiffusionBValue")), number(diffusion.get("DiffusionBValue")),
             *b_values]
@@ -195,12 +199,12 @@ def field_strength_t(dataset: Dataset) -> float | None:
     ValueError
         If a number is malformed.
     """
-    stated = _positive(dataset.get("MagneticFieldStrength"))
+    stated = positive_number(dataset.get("MagneticFieldStrength"))
     if stated is not None and stated <= _STRONGEST_T:
         return stated
-    frequency = _positive(dataset.get("ImagingFrequency"))
+    frequency = positive_number(dataset.get("ImagingFrequency"))
     if frequency is None:
-        frequency = _positive(_first_group(dataset, "MRImagingModifierSequence").get("TransmitterFrequency"))
+        frequency = positive_number(_first_group(dataset, "MRImagingModifierSequence").get("TransmitterFrequency"))
     by_frequency = None if frequency is None else round(frequency / _GYROMAGNETIC_MHZ_PER_T, 3)
     if stated is None:
         return by_frequency
@@ -235,8 +239,10 @@ def _geometry(dataset: Dataset, frames: int) -> dict[str, Any]:
     )
     return {
         "pixel_spacing_mm": spacing,
-        "thickness_mm": _positive(dataset.get("SliceThickness", measures.get("SliceThickness"))),
-        "slice_distance_mm": _positive(dataset.get("SpacingBetweenSlices", measures.get("SpacingBetweenSlices"))),
+        "thickness_mm": positive_number(dataset.get("SliceThickness", measures.get("SliceThickness"))),
+        "slice_distance_mm": positive_number(
+            dataset.get("SpacingBetweenSlices", measures.get("SpacingBetweenSlices"))
+        ),
         "orientation": first,
         "positions": tuple(p for p in positions if p is not None)[:frames],
         "frames_differ": differ and frames > 1,
@@ -260,140 +266,3 @@ def _groups(dataset: Dataset, keyword: str) -> list[Dataset]:
 def _first_group(dataset: Dataset, keyword: str) -> Dataset:
     groups = _groups(dataset, keyword)
     return groups[0] if groups else Dataset()
-
-
-def text(value: Any) -> str:
-    """Printable text without line breaks, truncated to 96 characters.
-
-    Parameters
-    ----------
-    value : object
-        Value of a DICOM element.
-
-    Returns
-    -------
-    str
-        Empty for None.
-    """
-    if value is None:
-        return ""
-    clean = "".join(c for c in str(value) if unicodedata.category(c)[0] != "C")
-    return clean.strip()[:_LONGEST_TEXT]
-
-
-def texts(value: Any) -> list[str]:
-    """The values of a multi-valued text element.
-
-    Parameters
-    ----------
-    value : object
-        Value of a DICOM element.
-
-    Returns
-    -------
-    list of str
-        Those of the first 16 values that are not empty (`text`).
-    """
-    if value is None or value == "":
-        return []
-    parts = value if not isinstance(value, (str, bytes)) and hasattr(value, "__iter__") else [value]
-    return [t for t in (text(part) for part in list(parts)[:16]) if t]
-
-
-def number(value: Any) -> float | None:
-    """The first number of a value.
-
-    Parameters
-    ----------
-    value : object
-        Value of a DICOM element.
-
-    Returns
-    -------
-    float or None
-        None if there is none or it is not finite.
-
-    Raises
-    ------
-    ValueError
-        If the value is not a number.
-    """
-    if isinstance(value, (list, tuple)) or (hasattr(value, "__iter__") and not isinstance(value, (str, bytes))):
-        value = next(iter(value), None)
-    if value is None or value == "":
-        return None
-    result = float(value)
-    return result if math.isfinite(result) else None
-
-
-def whole(value: Any) -> int | None:
-    """The first number of a value, truncated to an integer.
-
-    Parameters
-    ----------
-    value : object
-        Value of a DICOM element.
-
-    Returns
-    -------
-    int or None
-        None if there is none or it is not finite.
-
-    Raises
-    ------
-    ValueError
-        If the value is not a number.
-    """
-    result = number(value)
-    return None if result is None else int(result)
-
-
-def vector(value: Any, length: int) -> tuple[float, ...] | None:
-    """A vector of finite numbers.
-
-    Parameters
-    ----------
-    value : object
-        Value of a DICOM element.
-    length : int
-
-    Returns
-    -------
-    tuple of float or None
-        None if the value has another length or a number that is not finite.
-
-    Raises
-    ------
-    ValueError
-        If a part of the value is not a number.
-    """
-    if value is None or isinstance(value, str) or len(value) != length:
-        return None
-    result = tuple(float(v) for v in value)
-    return result if all(map(math.isfinite, result)) else None
-
-
-def _positive(value: Any) -> float | None:
-    result = number(value)
-    return result if result is not None and result > 0 else None
-
-
-def _day(value: str) -> int | None:
-    try:
-        day = dt.datetime.strptime(value[:8], "%Y%m%d").replace(tzinfo=dt.UTC)
-    except ValueError:
-        return None
-    return day.toordinal() if day.year >= FIRST_YEAR else None
-
-
-def _clock(value: str) -> float | None:
-    digits = value.replace(":", "")
-    try:
-        hours, minutes, seconds = (
-            int(digits[:2]),
-            int(digits[2:4] or 0),
-            float(digits[4:].split("+")[0].split("-")[0] or 0),
-        )
-    except ValueError:
-        return None
-    return hours * 3600.0 + minutes * 60.0 + seconds

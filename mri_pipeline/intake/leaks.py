@@ -1,7 +1,7 @@
 """Identities in the text that de-identification keeps: as words, glued to other text, and as dates in any notation.
 
-A device has names as persons have: *Vida*, *Sola* and *Avanto* are scanners. Such a word is no identity where the name
-of a device stands.
+Some devices have names that are also names of persons: *Vida*, *Sola* and *Avanto* are scanners. Such a word is no
+identity in an element that names the device.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import UsageError, quoted
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.intake.quarantine import REASON_FILE
@@ -104,7 +104,7 @@ def quarantine_entry(folder: Path, name: str) -> QuarantineEntry:
     file = folder / name / REASON_FILE
     if not re.fullmatch(r"[\w-]{1,100}", name, re.ASCII) or not file.is_file():
         raise UsageError(
-            "expected the name of an entry of the quarantine, found another text",
+            f"expected the name of an entry of the quarantine, found {quoted(name)}",
             hint="list the entries: mri-pipeline quarantine list TRIAL",
         )
     return _entry(file)

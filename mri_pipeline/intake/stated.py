@@ -18,7 +18,8 @@ def apply_statement(recognised: Sequence[Recognised], stated: Mapping[Contrast, 
     """Give the stated series their contrasts. Other series of a stated contrast are not used.
 
     A statement decides between series of one contrast, about a series of unknown or doubtful contrast, and whether a T1
-    is pre-contrast or post-contrast. It does not make a T2w of what is certainly a FLAIR.
+    is pre-contrast or post-contrast. It does not overrule a series whose contrast is certain: a FLAIR cannot be stated
+    to be a T2w.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def apply_statement(recognised: Sequence[Recognised], stated: Mapping[Contrast, 
         by_series.setdefault(id(item), []).append(contrast.value)
     if shared := [contrasts for contrasts in by_series.values() if len(contrasts) > 1]:
         raise UsageError(
-            f"--series: expected another series for each contrast, found one series for {' and '.join(shared[0])}",
+            f"--series: expected a different series for each contrast, found one series for {' and '.join(shared[0])}",
             hint="check the numbers",
         )
     contrast_of = {id(item): contrast for contrast, item in found.items()}

@@ -27,15 +27,17 @@ _CHUNK = 1 << 20
 _MAX_HEADER_BYTES = 1 << 24
 """Larger single reads by the archive reader (names, pax headers) are an attack on memory."""
 
-_ARCHIVE_MAGIC = (
-    b"PK\x03\x04",
-    b"PK\x05\x06",
-    b"\x1f\x8b",
-    b"BZh",
-    b"\xfd7zXZ\x00",
-    b"7z\xbc\xaf\x27\x1c",
-    b"Rar!",
-)
+_ARCHIVE_MAGIC = {
+    b"PK\x03\x04": "a damaged zip",
+    b"PK\x05\x06": "a damaged zip",
+    b"\x1f\x8b": "a gzip file without a tar in it",
+    b"BZh": "a bzip2 file without a tar in it",
+    b"\xfd7zXZ\x00": "an xz file without a tar in it",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a RAR archive",
+}
+"""First bytes of archives, and what they are if they can be read neither as zip nor as tar."""
+_DICOM_MAGIC, _DICOM_PREAMBLE = b"DICM", 128
 
 
 _PROGRAMS_AND_DOCUMENTS = {
@@ -217,6 +219,16 @@ def _copy_folder(folder: Path, sink: _Sink) -> None:
                 sink.write(source, name)
 
 
+def _kind(upload: Path) -> str:
+    """What a file is that can be read neither as zip nor as tar."""
+    with upload.open("rb") as file:
+        head = file.read(_DICOM_PREAMBLE + len(_DICOM_MAGIC))
+    if head[_DICOM_PREAMBLE:] == _DICOM_MAGIC:
+        return "a single DICOM file"
+    known = (kind for magic, kind in _ARCHIVE_MAGIC.items() if head.startswith(magic))
+    return next(known, f"another file of {upload.stat().st_size} bytes")
+
+
 def _unpack_file(upload: Path, sink: _Sink) -> None:
     if zipfile.is_zipfile(upload):
         with _broken_is_unreadable():
@@ -229,7 +241,7 @@ def _unpack_file(upload: Path, sink: _Sink) -> None:
                 archive = tarfile.open(fileobj=bounded, mode="r:")  # noqa: SIM115
             except tarfile.ReadError as error:
                 raise UnsafeUploadError(
-                    "expected a zip, a tar or a folder, found another kind of file",
+                    f"expected a zip, a tar or a folder, found {_kind(upload)}",
                     hint="put the DICOM files of the visit into one zip file",
                 ) from error
             with archive:
@@ -291,9 +303,15 @@ def _require_tar_end(stream: BinaryIO, offset: int, limits: UnpackLimits) -> Non
 
 def _check_name(name: str) -> None:
     windows, posix = PureWindowsPath(name), PurePosixPath(name)
-    if posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts or "\0" in name:
+    faults = {
+        "an absolute path": bool(posix.is_absolute() or windows.drive or windows.root),
+        "a path with ..": ".." in windows.parts,
+        "a name with a zero byte": "\0" in name,
+    }
+    found = [fault for fault, present in faults.items() if present]
+    if found:
         raise UnsafeUploadError(
-            "expected names inside of the archive, found one that leads outside",
+            f"expected names inside of the archive, found {found[0]}",
             hint="create the archive again from the folder of the visit",
         )
 
@@ -309,7 +327,7 @@ def _is_archive(path: Path) -> bool:
         head = file.read(512)
     if head[128:132] == b"DICM":
         return False
-    return head.startswith(_ARCHIVE_MAGIC) or head[257:262] == b"ustar"
+    return head.startswith(tuple(_ARCHIVE_MAGIC)) or head[257:262] == b"ustar"
 
 
 def _is_program_or_document(path: Path, name: str) -> bool:
@@ -327,7 +345,7 @@ class _BoundedReads:
     def read(self, size: int = -1) -> bytes:
         if size < 0 or size > _MAX_HEADER_BYTES:
             raise UnsafeUploadError(
-                "expected an archive with short headers, found one of more than "
+                "expected an archive with short headers, found a header of more than "
                 f"{_MAX_HEADER_BYTES >> 20} MiB (an archive bomb)",
                 hint="upload the DICOM files as they come from the scanner or PACS",
             )

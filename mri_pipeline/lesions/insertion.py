@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.calibration import CalibrationSettings, LesionKind
+from mri_pipeline.core.calibration import CalibrationSettings, SimulatedKind
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.symmetry import mirrored_points
@@ -28,7 +28,7 @@ class PlannedLesion:
 
     Parameters
     ----------
-    kind : LesionKind
+    kind : SimulatedKind
     diameter_mm : float
         Of the sphere of equal volume.
     contrast : float
@@ -36,7 +36,7 @@ class PlannedLesion:
         after contrast.
     """
 
-    kind: LesionKind
+    kind: SimulatedKind
     diameter_mm: float
     contrast: float
 
@@ -105,7 +105,7 @@ class SimulatedLesion:
 
 
 def places_of(white: BoolArray, own: BoolArray, tissue: TissueMaps, settings: CalibrationSettings) -> FloatArray:
-    """Distance of every voxel to the next one that no lesion may touch: not white matter, or near an own lesion.
+    """Distance of every voxel to the nearest one without room: outside white matter, or near a lesion of the patient.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def _increases(
 ) -> Iterator[tuple[Contrast, Ellipsoid, float]]:
     """The shape of a lesion on each contrast, and its increase over white matter."""
     core, contrast = lesion.shape, lesion.planned.contrast
-    enhances = lesion.planned.kind is LesionKind.GEL
+    enhances = lesion.planned.kind is SimulatedKind.GEL
     whole = core.widened(settings.gel_rim_mm) if enhances else core
     flair = settings.gel_flair_contrast if enhances else contrast
     yield Contrast.FLAIR, whole, flair

@@ -67,7 +67,7 @@ class Study:
     description, accession, study_id, physician, operator : str
         Made up; de-identification must remove them.
     injected_after : timedelta
-        From there to the contrast agent.
+        Time from `started` to the injection of contrast agent.
     """
 
     started: datetime

@@ -22,7 +22,7 @@ from mri_pipeline.phantom.session import write_session
 from mri_pipeline.phantom.subject import SimulatedSubject, simulate_visit
 
 
-class DummyRun(StrEnum):
+class DummyRunFault(StrEnum):
     """Fault of a dummy run."""
 
     GOOD = "good"
@@ -41,27 +41,27 @@ class DummyRun(StrEnum):
 
 
 _REASONS = {
-    DummyRun.GOOD: "",
-    DummyRun.LOW_FIELD: "field strength below 1.5 T",
-    DummyRun.NO_FLAIR: "FLAIR is missing",
-    DummyRun.NO_CONTRAST: "post-contrast T1 is missing",
-    DummyRun.NOISY: "signal-to-noise ratio too low",
-    DummyRun.MOTION: "the volunteer moved",
-    DummyRun.GAP: "gap of 1.5 mm between slices",
-    DummyRun.THICK: "slices of 5 mm",
+    DummyRunFault.GOOD: "",
+    DummyRunFault.LOW_FIELD: "field strength below 1.5 T",
+    DummyRunFault.NO_FLAIR: "FLAIR is missing",
+    DummyRunFault.NO_CONTRAST: "post-contrast T1 is missing",
+    DummyRunFault.NOISY: "signal-to-noise ratio too low",
+    DummyRunFault.MOTION: "the volunteer moved",
+    DummyRunFault.GAP: "gap of 1.5 mm between slices",
+    DummyRunFault.THICK: "slices of 5 mm",
 }
 _LOW_FIELD_T = 1.0
 
 
-def _prescribed(run: DummyRun, scanner: ScannerModel, dimension: Dimension) -> dict[Contrast, Acquisition]:
+def _prescribed(run: DummyRunFault, scanner: ScannerModel, dimension: Dimension) -> dict[Contrast, Acquisition]:
     series = acquisitions(scanner, dimension)
-    if run is DummyRun.NO_FLAIR:
+    if run is DummyRunFault.NO_FLAIR:
         series.pop(Contrast.FLAIR)
-    elif run is DummyRun.NO_CONTRAST:
+    elif run is DummyRunFault.NO_CONTRAST:
         series.pop(Contrast.T1W_GD)
-    elif run is DummyRun.GAP:
+    elif run is DummyRunFault.GAP:
         series = {contrast: with_gap(item, 1.5) for contrast, item in series.items()}
-    elif run is DummyRun.THICK:
+    elif run is DummyRunFault.THICK:
         series = {c: replace(a, thickness_mm=5.0, spacing_mm=5.0, slices=33) for c, a in series.items()}
     return series
 
@@ -70,7 +70,7 @@ def write_dummy_run(
     volunteer: SimulatedSubject,
     out_dir: Path,
     *,
-    run: DummyRun = DummyRun.GOOD,
+    run: DummyRunFault = DummyRunFault.GOOD,
     scanner: ScannerModel = SIEMENS_SKYRA,
     dimension: Dimension = Dimension.TWO_D,
     seed: int = 0,
@@ -82,7 +82,7 @@ def write_dummy_run(
     volunteer : SimulatedSubject
         Its first visit is scanned. Without lesions (``plans=()``): healthy.
     out_dir : Path
-    run : DummyRun
+    run : DummyRunFault
         `LOW_FIELD` sets 1.0 T whatever the scanner; gap and thick slices are for 2D.
     scanner : ScannerModel
     dimension : Dimension
@@ -94,9 +94,9 @@ def write_dummy_run(
     list of Path
         All files, series after series.
     """
-    if run is DummyRun.LOW_FIELD:
+    if run is DummyRunFault.LOW_FIELD:
         scanner = replace(scanner, field_strength_t=_LOW_FIELD_T)
-    quality = {DummyRun.NOISY: Quality(snr=4.0), DummyRun.MOTION: Quality(motion_mm=6.0)}.get(run)
+    quality = {DummyRunFault.NOISY: Quality(snr=4.0), DummyRunFault.MOTION: Quality(motion_mm=6.0)}.get(run)
     scan = simulate_visit(
         volunteer, volunteer.visits[0], scanner=scanner, quality=quality, seed=seed,
         series=_prescribed(run, scanner, dimension),

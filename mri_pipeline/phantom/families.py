@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from mri_pipeline.core.components import connected_parts
 from mri_pipeline.phantom.lesions import Lesion
 
-_CONNECTED = np.ones((3, 3, 3), dtype=bool)  # 26-connected
 Box = tuple[slice, slice, slice]
 
 
@@ -130,7 +129,7 @@ class Family:
         tuple of Unit
             In the order of their lesion numbers. Empty if no member exists at the visit.
         """
-        labels, count = ndimage.label(self.t2_mask(visit), _CONNECTED)
+        labels, count = connected_parts(self.t2_mask(visit))
         found: dict[int, Unit] = {}
         for member in self.members:
             here = np.bincount(labels[self.placed(member, member.t2_mask(visit))], minlength=count + 1)

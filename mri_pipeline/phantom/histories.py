@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def appearing(
     ring: bool = False,
     black_hole_from: int | None = None,
 ) -> LesionPlan:
-    """Absent before visit `at` (0 is there from the start), largest there, then settling to three quarters.
+    """Absent before visit `at` (0: present from the start), largest at that visit, then three quarters of that volume.
 
     Parameters
     ----------
@@ -174,46 +174,6 @@ def re_enhancing(
     LesionPlan
     """
     return LesionPlan(location, tuple(Phase(volume_mm3, enhancement if v in at else 0.0) for v in range(visits)))
-
-
-def merging(
-    location: Location, volume_mm3: float, visits: int, *, at: int, factor: float = 8.0, enhancement: float = 0.0
-) -> tuple[LesionPlan, LesionPlan]:
-    """Two neighbours of twice and once `volume_mm3`; the smaller one grows until they touch at visit `at`.
-
-    Parameters
-    ----------
-    location, volume_mm3, visits, at, factor, enhancement
-        As in `growing`.
-
-    Returns
-    -------
-    first, second : LesionPlan
-        The second lies beside the first.
-    """
-    first = stable(location, 2.0 * volume_mm3, visits)
-    second = growing(location, volume_mm3, visits, at=at, factor=factor, enhancement=enhancement)
-    return first, replace(second, beside=first)
-
-
-def splitting(
-    location: Location, volume_mm3: float, visits: int, *, at: int, factor: float = 8.0
-) -> tuple[LesionPlan, LesionPlan]:
-    """One lesion that splits into two of twice and once `volume_mm3` at visit `at`; the reverse of `merging`.
-
-    Parameters
-    ----------
-    location, volume_mm3, visits, at, factor
-        As in `merging`.
-
-    Returns
-    -------
-    first, second : LesionPlan
-        The second lies beside the first.
-    """
-    first = stable(location, 2.0 * volume_mm3, visits)
-    second = shrinking(location, factor * volume_mm3, visits, at=at, factor=1.0 / factor)
-    return first, replace(second, beside=first)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class LesionPlan:
     phases : tuple of Phase
         In the order of the visits.
     beside : LesionPlan, optional
-        A lesion of constant size that it lies next to: they touch while it is largest, and else are apart.
+        Its neighbour, a lesion of constant size. The two touch only while this lesion is largest.
     """
 
     location: Location

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import Location
+from mri_pipeline.core.components import connected_parts
 from mri_pipeline.core.errors import AnalysisError, UsageError
 from mri_pipeline.phantom.anatomy import Anatomy, Tissue
 from mri_pipeline.phantom.fields import Float32Array, generator, smooth_field, upsample
@@ -23,7 +24,6 @@ TOUCHING_MM3 = 20.0
 """Minimum overlap of two merged lesions: a bridge that is visible in every slice."""
 _BESIDE_REACH_MM = 4.0  # of centres beyond the nearest possible place
 _SAME_SLICE_MM = 2.0  # of the centres: two lesions above each other are one on thick slices
-_CONNECTED = np.ones((3, 3, 3), dtype=bool)  # 26-connected
 
 
 def _radius(volume_mm3: float) -> float:
@@ -140,7 +140,7 @@ def _is_natural(lesion: Lesion, radius: float) -> bool:
     masks = [largest]
     for visit, phase in enumerate(lesion.plan.phases):
         masks += [lesion.mask(phase.volume_mm3), lesion.gel_mask(visit), lesion.black_hole_mask(visit)]
-    return all(ndimage.label(mask, _CONNECTED)[1] <= 1 for mask in masks)
+    return all(connected_parts(mask)[1] <= 1 for mask in masks)
 
 
 def place_lesions(

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.components import connected_parts
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import GelState, T2State
 from mri_pipeline.phantom.families import Family, Unit
 from mri_pipeline.phantom.lesions import Lesion
-
-_CONNECTED = np.ones((3, 3, 3), dtype=bool)  # 26-connected
 
 
 def largest_axial_area_mm2(mask: NDArray[np.bool_]) -> float:
@@ -60,7 +59,8 @@ def has_enlarged(before: NDArray[np.bool_], after: NDArray[np.bool_], rules: Les
 def shares(units: Sequence[Unit], other: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """For each unit of one visit the part of the other visit's lesions that is the same lesion.
 
-    Every shape of the other visit belongs to the units that it overlaps; of several each voxel to the nearest.
+    A component of the other visit belongs to the unit that it overlaps. If it overlaps several, each voxel belongs to
+    the nearest.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def shares(units: Sequence[Unit], other: NDArray[np.bool_]) -> list[NDArray[np.b
         One for each unit; empty masks where nothing overlaps.
     """
     shares = [np.zeros_like(other) for _ in units]
-    labels, count = ndimage.label(other, _CONNECTED)
+    labels, count = connected_parts(other)
     for label in range(1, count + 1):
         shape = labels == label
         owners = [i for i, unit in enumerate(units) if (unit.mask & shape).any()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
+from mri_pipeline.core.spatial import Affine, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.acquire import Quality, acquire, rigid
 from mri_pipeline.phantom.anatomy import SHAPE, Anatomy, AnatomyTraits, Tissue
@@ -312,42 +312,3 @@ def truth_masks(subject: SimulatedSubject, visit: str) -> dict[str, LabelImage]:
             for name, mask in (("t2", unit.mask), ("gel", gel & unit.mask), ("bh", holes & unit.mask)):
                 data[name][family.box][mask] = unit.lesion_id
     return {name: LabelImage(labels, subject.anatomy.grid) for name, labels in data.items()}
-
-
-def truth_on_grid(truth: LabelImage, subject_to_target: Affine, grid: Grid) -> LabelImage:
-    """Resample true labels to another grid: the label that covers at least half of a voxel.
-
-    Parameters
-    ----------
-    truth : LabelImage
-        From `truth_masks`.
-    subject_to_target : Affine
-        For a scan: its `VisitScan.subject_to_scanner`.
-    grid : Grid
-        Target grid.
-
-    Returns
-    -------
-    LabelImage
-        On `grid`.
-    """
-    target = np.zeros(grid.shape, dtype=truth.data.dtype)
-    to_index = np.linalg.inv(grid.affine) @ subject_to_target.matrix @ truth.grid.affine
-    voxels = np.argwhere(truth.data > 0)
-    if not len(voxels):
-        return LabelImage(target, grid)
-    labels = truth.data[tuple(voxels.T)]
-    # each true voxel is sampled at eight points; a target voxel is lesion if they cover half of it
-    corners = np.array(np.meshgrid(*[[-0.25, 0.25]] * 3)).reshape(3, -1).T
-    points = (voxels[:, None, :] + corners).reshape(-1, 3)
-    index = np.rint(points @ to_index[:3, :3].T + to_index[:3, 3]).astype(int)
-    inside = ((index >= 0) & (index < np.array(grid.shape))).all(axis=1)
-    flat = np.ravel_multi_index(tuple(index[inside].T), grid.shape)
-    owner = np.repeat(labels, 8)[inside]
-    per_voxel = 8.0 * grid.voxel_volume_mm3 / truth.grid.voxel_volume_mm3
-    where, counts = np.unique(flat, return_counts=True)
-    half = where[counts >= 0.5 * per_voxel]
-    lookup = np.zeros(target.size, dtype=truth.data.dtype)
-    lookup[flat] = owner
-    target.ravel()[half] = lookup[half]
-    return LabelImage(target, grid)

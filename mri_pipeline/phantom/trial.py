@@ -3,7 +3,7 @@
 ::
 
     OUT/
-      manifest.json                       the uploads in their order, and what must become of each
+      manifest.json                       the uploads in their order, with the expected outcome
       uploads/S01/dummy/                  accepted
       uploads/S02/dummy/                  refused: 1.0 T
       uploads/S01/S01-001/wk00/ …         one folder (or ``.zip``) per visit
@@ -32,7 +32,7 @@ from mri_pipeline.core.io.itk import save_transform
 from mri_pipeline.core.visits import week_of
 from mri_pipeline.phantom.designs import VISITS, SubjectDesign, reference_designs
 from mri_pipeline.phantom.dicom import Patient, Study
-from mri_pipeline.phantom.dummy import DummyRun, write_dummy_run
+from mri_pipeline.phantom.dummy import DummyRunFault, write_dummy_run
 from mri_pipeline.phantom.fields import generator
 from mri_pipeline.phantom.scanner import PHILIPS_PANORAMA, SIEMENS_SKYRA, Dimension
 from mri_pipeline.phantom.session import write_session
@@ -68,9 +68,9 @@ class Upload:
     subject, visit : str
         Trial number and visit label; empty for a dummy run.
     accepted : bool
-        Whether the reading centre must take it.
+        True if the reading centre must accept it.
     reason : str
-        Why not, if not.
+        Reason of the refusal; empty if it must be accepted.
     """
 
     kind: UploadKind
@@ -270,14 +270,16 @@ def _write_dummy_runs(out_dir: Path, *, seed: int, dimension: Dimension, progres
     volunteer = simulate_subject(key, ("dummy",), plans=())
     uploads = []
     for site, scanner, run in (
-        ("S01", SIEMENS_SKYRA, DummyRun.GOOD),
-        ("S02", PHILIPS_PANORAMA, DummyRun.LOW_FIELD),
+        ("S01", SIEMENS_SKYRA, DummyRunFault.GOOD),
+        ("S02", PHILIPS_PANORAMA, DummyRunFault.LOW_FIELD),
     ):
         progress(f"{site}: dummy run on {scanner.vendor.name} {scanner.model}, {scanner.field_strength_t} T")
         folder = out_dir / "uploads" / site / "dummy"
         write_dummy_run(volunteer, folder, run=run, scanner=scanner, dimension=dimension, seed=seed)
         path = folder.relative_to(out_dir).as_posix()
-        uploads.append(Upload(UploadKind.DUMMY_RUN, site, path, accepted=run is DummyRun.GOOD, reason=run.reason))
+        uploads.append(
+            Upload(UploadKind.DUMMY_RUN, site, path, accepted=run is DummyRunFault.GOOD, reason=run.reason)
+        )
     return uploads
 
 
@@ -296,7 +298,7 @@ def write_reference_trial(
     out_dir : Path
         A new or empty folder.
     seed : int
-        Other seeds give other heads and lesions of the same design; the counts stay, but for volumes.
+        Other seeds give other heads and lesions of the same design: counts are the same, volumes differ.
     dimension : Dimension
         2D at 3 mm, or 3D at 1 mm, which takes about three times as long.
     designs : sequence of SubjectDesign, optional

@@ -63,9 +63,9 @@ class SubjectTruth:
     Parameters
     ----------
     subject : str
-        What the tables call the subject.
+        Code of the subject in the tables.
     counts : tuple of VisitCounts
-        One per planned visit; of a missing visit all is None.
+        One per planned visit. All values of a missing visit are None.
     status : mapping of str to ScanStatus
         By visit.
     lesions : tuple of TrueLesion
@@ -184,7 +184,7 @@ def subject_truth(subject: SimulatedSubject, name: str, rules: LesionRules | Non
     ----------
     subject : SimulatedSubject
     name : str
-        What the tables call the subject.
+        Code of the subject in the tables.
     rules : LesionRules, optional
         Thresholds; default: the protocol's defaults.
 

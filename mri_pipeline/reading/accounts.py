@@ -92,7 +92,7 @@ def require_password(person: Account, password: str) -> str:
         PasswordHasher().verify(person.login_hash, password)
     except VerifyMismatchError as error:
         raise UsageError(
-            f"expected the password of {person.role.value} {person.code}, found another",
+            f"expected the password of {person.role.value} {person.code}, found a wrong password",
             hint="nothing was signed; try again",
         ) from error
     except (VerificationError, InvalidHashError) as error:
@@ -139,7 +139,7 @@ def require_key(reader: Reader, key: bytes) -> str:
     """
     if not reader.key_sha256 or not secrets.compare_digest(key_digest(key), reader.key_sha256):
         raise UsageError(
-            f"expected the key file of reader {reader.code}, found another",
+            f"expected the key file of reader {reader.code}, found a wrong key",
             hint="nothing was signed; check --key-file",
         )
     return hashlib.sha256(reader.key_sha256.encode()).hexdigest()

@@ -37,7 +37,7 @@ class Dispute:
     a, b : mapping of LesionKind to LabelImage
         Their masks on one grid, 0 and 1, of the same kinds.
     reasons : tuple of str
-        What they differ in by the limits of the protocol, for the adjudicator.
+        Limits of the protocol that the two reads exceed, for the adjudicator.
     """
 
     opinions: tuple[Opinion, Opinion]

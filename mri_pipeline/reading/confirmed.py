@@ -14,7 +14,7 @@ from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.adjudication import Dispute
 from mri_pipeline.reading.decide import ConfirmedMask, confirm_mask, require_holes_in_lesions
 from mri_pipeline.reading.items import LesionKind
-from mri_pipeline.reading.record import LesionDecision, Purpose, ReadRecord, StoredProposal
+from mri_pipeline.reading.record import LesionDecision, ReadPurpose, ReadRecord, StoredProposal
 from mri_pipeline.reading.serial import changes_mask
 from mri_pipeline.reading.store import load_record, place_read, stage_read
 
@@ -192,7 +192,7 @@ def stage_item(stage: Path, item: ConfirmedItem, *, reader: str, read_at: str, e
         reading_code=proposal.reading_code,
         reader=reader,
         read_at=read_at,
-        status=ReadStatus.ADJUDICATED if proposal.purpose is Purpose.ADJUDICATION else ReadStatus.CONFIRMED,
+        status=ReadStatus.ADJUDICATED if proposal.purpose is ReadPurpose.ADJUDICATION else ReadStatus.CONFIRMED,
         decisions=item.decisions,
         voxels_added=item.voxels_added,
         voxels_erased=item.voxels_erased,
@@ -201,7 +201,7 @@ def stage_item(stage: Path, item: ConfirmedItem, *, reader: str, read_at: str, e
         version=earlier.version + 1,
         replaces=earlier.digest,
         adjudicates={opinion.reader: opinion.digest for opinion in proposal.opinions},
-        reread=proposal.purpose is Purpose.REREAD,
+        reread=proposal.purpose is ReadPurpose.REREAD,
         changes_since=item.changes_since,
     )
     return stage_read(stage, record, item.masks, item.changes)

@@ -94,10 +94,12 @@ def confirm_mask(
     hint = "correct lesions.csv or the mask, then import again"
     rejected = [number for number, accepted in decisions.items() if not accepted]
     accepted = [number for number, accepted in decisions.items() if accepted]
-    overdrawn = [n for n in rejected if np.isin(returned.data[proposed.data == n], [0, n], invert=True).any()]
+    others = {n: set(np.unique(returned.data[proposed.data == n]).tolist()) - {0, n} for n in rejected}
+    overdrawn = [n for n in rejected if others[n]]
     if overdrawn:
+        labels = _named(sorted(set().union(*others.values())))
         raise UsageError(
-            f"{what}: expected rejected lesion {_named(overdrawn)} erased or unchanged, found another label in it",
+            f"{what}: expected rejected lesion {_named(overdrawn)} erased or unchanged, found label {labels} in it",
             hint=hint,
         )
     renamed = [n for n in accepted if np.isin(returned.data[proposed.data == n], rejected).any()]

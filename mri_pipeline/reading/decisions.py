@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import UsageError, quoted
 from mri_pipeline.core.io import nifti
 from mri_pipeline.reading.adjudication import NAMES, Dispute
 from mri_pipeline.reading.confirmed import (
     Check,
+    ConfirmedItem,
     Enter,
     KnownRead,
     Masks,
@@ -27,7 +28,7 @@ from mri_pipeline.reading.confirmed import (
 from mri_pipeline.reading.decide import onto_grid_of
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.proposal_store import load_previous, load_proposed, stored_proposals
-from mri_pipeline.reading.record import Purpose, ReadRecord, StoredProposal
+from mri_pipeline.reading.record import ReadPurpose, ReadRecord, StoredProposal
 from mri_pipeline.reading.returned import done_marks, lesion_decisions, require_no_stray_image
 from mri_pipeline.reading.returned_changes import change_decisions
 from mri_pipeline.reading.serial import PREVIOUS
@@ -123,7 +124,7 @@ def import_decisions(
     """
     _require_code(reader)
     exported = _exported_items(folder)
-    purposes = (Purpose.READ, Purpose.REREAD) if dispute_of is None else (Purpose.ADJUDICATION,)
+    purposes = (ReadPurpose.READ, ReadPurpose.REREAD) if dispute_of is None else (ReadPurpose.ADJUDICATION,)
     proposals = _proposals(reads, purposes, exported)
     marks = done_marks(folder)
     read_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -136,16 +137,13 @@ def import_decisions(
         stage = stack.enter_context(staging(reads))
         for code, digests in exported.items():
             proposal = _as_shown(proposals[code], digests, reads, reader)
-            dispute = None if dispute_of is None else dispute_of(proposal)
-            returned = _read_item(
-                folder / ITEMS / code, proposal, digests, reads, done=marks.get(code, False), dispute=dispute
-            )
-            if returned is None:
+            item = _confirmed(
+                folder / ITEMS / code, proposal, digests, reads,
+                done=marks.get(code, False), check=check, dispute_of=dispute_of, previous_t2=previous_t2,
+            )  # fmt: skip
+            if item is None:
                 unread.append(code)
                 continue
-            item = confirm_item(
-                proposal, *returned, what=f"item {code}", check=check, previous_t2=previous_t2, dispute=dispute
-            )
             notes += item.notes
             earlier = known(proposal)
             staged.append((stage_item(stage, item, reader=reader, read_at=read_at, earlier=earlier), earlier))
@@ -153,15 +151,37 @@ def import_decisions(
     return Imported(tuple(records), tuple(unread), tuple(notes), tuple(unchanged))
 
 
+def _confirmed(
+    folder: Path,
+    proposal: StoredProposal,
+    digests: Mapping[str, str],
+    reads: Path,
+    *,
+    done: bool,
+    check: Check | None,
+    dispute_of: DisputeOf | None,
+    previous_t2: PreviousT2 | None,
+) -> ConfirmedItem | None:
+    """The confirmed lesions of one item; None if it is unread."""
+    dispute = None if dispute_of is None else dispute_of(proposal)
+    returned = _read_item(folder, proposal, digests, reads, done=done, dispute=dispute)
+    if returned is None:
+        return None
+    what = f"item {proposal.reading_code}"
+    return confirm_item(proposal, *returned, what=what, check=check, previous_t2=previous_t2, dispute=dispute)
+
+
 def _require_code(reader: str) -> None:
     if not _READER.fullmatch(reader):
         raise UsageError(
-            "expected a reader's code of 1 to 32 letters, digits, '-' or '_', found another form",
+            f"expected a reader's code of 1 to 32 letters, digits, '-' or '_', found {quoted(reader)}",
             hint="use the code of the reader, for example --reader R1",
         )
 
 
-def _proposals(reads: Path, purposes: Iterable[Purpose], exported: Collection[str]) -> dict[str, StoredProposal]:
+def _proposals(
+    reads: Path, purposes: Iterable[ReadPurpose], exported: Collection[str]
+) -> dict[str, StoredProposal]:
     """The stored proposals of the exported items, by reading code."""
     stored = {p.reading_code: p for purpose in purposes for p in stored_proposals(reads, purpose)}
     strangers = sorted(set(exported) - set(stored))

@@ -105,9 +105,13 @@ def item_from_derivatives(derivatives: DerivativeDataset, subject: str, visit: s
         {kind: path for kind, path in masks.items() if path.is_file()},
         {kind: path for kind, path in probabilities.items() if path.is_file()},
     )
-    if Contrast.FLAIR not in item.images or LesionKind.T2 not in item.masks:
+    missing = ["FLAIR"] * (Contrast.FLAIR not in item.images) + ["T2 lesion mask"] * (
+        LesionKind.T2 not in item.masks
+    )
+    if missing:
         raise UsageError(
-            f"subject {subject}, visit {visit}: expected its FLAIR and T2 lesion mask, found one or both missing",
+            f"subject {subject}, visit {visit}: expected its FLAIR and T2 lesion mask, found no "
+            f"{' and no '.join(missing)}",
             hint="run the analysis of this subject again",
         )
     return item

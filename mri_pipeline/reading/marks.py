@@ -347,14 +347,14 @@ class Marks:
 
     def _known(self, kind: LesionKind, number: int) -> Lesion:
         if (kind, number) not in self.voxels:
-            raise UsageError(f"expected a {kind.value} lesion of this case, found an unknown number", hint=_RELOAD)
+            raise UsageError(f"expected a {kind.value} lesion of this case, found number {number}", hint=_RELOAD)
         return kind, number
 
     def _open(self, kind: LesionKind, number: int) -> Lesion:
         lesion = self._known(kind, number)
         if lesion in self.settled:
             raise UsageError(
-                "expected a lesion on which the reads differ, found one that both outline in the same way",
+                "expected a lesion on which the reads differ, found a lesion that both outline in the same way",
                 hint="it counts as it is; change its outline if it is wrong",
             )
         return lesion

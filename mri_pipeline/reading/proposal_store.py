@@ -24,7 +24,13 @@ from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import sync_folder, sync_tree, write_atomic
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.items import LesionKind
-from mri_pipeline.reading.record import STORED_PREVIOUS, STORED_PROPOSAL, Purpose, StoredPrevious, StoredProposal
+from mri_pipeline.reading.record import (
+    STORED_PREVIOUS,
+    STORED_PROPOSAL,
+    ReadPurpose,
+    StoredPrevious,
+    StoredProposal,
+)
 from mri_pipeline.reading.store import private_files, private_reads, staging, visit_folder
 
 PROPOSAL_FILE = "proposal.json"
@@ -98,7 +104,7 @@ def keep_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKi
 
 
 def kept_proposal(
-    reads: Path, subject: str, visit: str, purpose: Purpose, digest: str
+    reads: Path, subject: str, visit: str, purpose: ReadPurpose, digest: str
 ) -> tuple[StoredProposal, dict[LesionKind, LabelImage]] | None:
     """A proposal of `keep_proposal` with its masks.
 
@@ -108,7 +114,7 @@ def kept_proposal(
         ``reads/`` of the trial.
     subject, visit : str
         Blinded code and visit label.
-    purpose : Purpose
+    purpose : ReadPurpose
     digest : str
         `proposal_digest`.
 
@@ -129,18 +135,18 @@ def kept_proposal(
     return proposal, _masks(folder, proposal)
 
 
-def _kept_folder(reads: Path, subject: str, visit: str, purpose: Purpose, digest: str) -> Path:
+def _kept_folder(reads: Path, subject: str, visit: str, purpose: ReadPurpose, digest: str) -> Path:
     return visit_folder(reads, subject, visit) / "opened" / purpose.value / digest
 
 
-def stored_proposals(reads: Path, purpose: Purpose = Purpose.READ) -> Iterator[StoredProposal]:
+def stored_proposals(reads: Path, purpose: ReadPurpose = ReadPurpose.READ) -> Iterator[StoredProposal]:
     """Every visit that was exported for a purpose, in the order of codes and labels.
 
     Parameters
     ----------
     reads : Path
         ``reads/`` of the trial.
-    purpose : Purpose
+    purpose : ReadPurpose
 
     Yields
     ------

@@ -143,7 +143,7 @@ class ConfirmedRead:
     masks: VisitMasks
 
 
-class Purpose(StrEnum):
+class ReadPurpose(StrEnum):
     """Purpose of an exported visit. The value is the name of its folder in ``reads/``."""
 
     READ = "proposed"
@@ -196,18 +196,18 @@ class StoredProposal:
     reading_code : str
     digests : dict of LesionKind to str
         `mri_pipeline.reading.proposals.labels_digest` of each exported mask.
-    purpose : Purpose
+    purpose : ReadPurpose
     opinions : tuple of Opinion
         For an adjudication: read A and read B.
     shown : StoredPrevious or None
-        For a serial reading. It is stored for each reader (`mri_pipeline.reading.store.save_previous`).
+        For a serial reading. It is stored for each reader (`mri_pipeline.reading.proposal_store.save_previous`).
     """
 
     subject: str
     visit: str
     reading_code: str
     digests: dict[LesionKind, str]
-    purpose: Purpose = Purpose.READ
+    purpose: ReadPurpose = ReadPurpose.READ
     opinions: tuple[Opinion, ...] = ()
     shown: StoredPrevious | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import UsageError, quoted
 from mri_pipeline.core.io.sheets import whole_number
 from mri_pipeline.core.records import T2State
 from mri_pipeline.reading.returned import returned_rows
@@ -48,12 +48,14 @@ def change_decisions(
         number, word = whole_number(row["lesion"]) or 0, row["decision"].lower()
         if row["reading_code"] != code or number not in changes or number in seen:
             raise UsageError(
-                f"{what}: expected each proposed change once, found another row", hint="restore the exported rows"
+                f"{what}, {row.place()}: expected each proposed change once, found lesion {quoted(row['lesion'])} of "
+                f"{quoted(row['reading_code'])}{' again' if number in seen else ''}",
+                hint="restore the exported rows",
             )
         seen.add(number)
         if word and word not in CHANGE_WORDS:
             raise UsageError(
-                f"{what}: expected new, enlarging or none for lesion {number}, found another word",
+                f"{what}: expected new, enlarging or none for lesion {number}, found {quoted(row['decision'])}",
                 hint="write new, enlarging or none under decision",
             )
         if word and number not in rejected:

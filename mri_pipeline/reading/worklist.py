@@ -18,7 +18,7 @@ from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.adjudication import Dispute
 from mri_pipeline.reading.items import ReadingItem
-from mri_pipeline.reading.record import Purpose
+from mri_pipeline.reading.record import ReadPurpose
 from mri_pipeline.reading.serial import Previous
 from mri_pipeline.reading.worklist_item import Faces, ItemSource, NumberLesions, export_item, store_item, write_csv
 
@@ -60,7 +60,7 @@ class Worklist:
     faces: Mapping[str, Faces] = field(default_factory=dict)
 
 
-def reading_code(key: bytes, subject: str, visit: str, purpose: Purpose = Purpose.READ) -> str:
+def reading_code(key: bytes, subject: str, visit: str, purpose: ReadPurpose = ReadPurpose.READ) -> str:
     """The reading code of a visit. It reveals neither subject nor visit nor order, and is the same at every export.
 
     The codes of a visit for different purposes are unrelated.
@@ -71,14 +71,14 @@ def reading_code(key: bytes, subject: str, visit: str, purpose: Purpose = Purpos
         The secret key of the trial.
     subject, visit : str
         Blinded code and visit label.
-    purpose : Purpose
+    purpose : ReadPurpose
 
     Returns
     -------
     str
         See `mri_pipeline.blinding.codes.keyed_code`.
     """
-    name = "reading" if purpose is Purpose.READ else purpose.value
+    name = "reading" if purpose is ReadPurpose.READ else purpose.value
     return keyed_code(derived_key(key, name), f"{subject}|{visit}")
 
 
@@ -167,14 +167,14 @@ def export_worklist(
     chosen = [item for item in everything if (item.subject, item.visit) not in locked]
     if not chosen and not rereads:
         raise _nothing_to_read()
-    purpose = Purpose.READ if dispute_of is None else Purpose.ADJUDICATION
-    coded = _coded(chosen, key, purpose) | _coded(rereads, key, Purpose.REREAD)
-    series = _series(chosen, key, purpose) | _series(rereads, key, Purpose.REREAD)
+    purpose = ReadPurpose.READ if dispute_of is None else ReadPurpose.ADJUDICATION
+    coded = _coded(chosen, key, purpose) | _coded(rereads, key, ReadPurpose.REREAD)
+    series = _series(chosen, key, purpose) | _series(rereads, key, ReadPurpose.REREAD)
     rows, digests, faces = [], {}, {}
     for code in sorted(coded):  # in the order of the codes, so that file system metadata reveals nothing either
         item = coded[code]
-        own = Purpose.REREAD if any(item is again for again in rereads) else purpose
-        serial = previous_of if own is Purpose.READ else None
+        own = ReadPurpose.REREAD if any(item is again for again in rereads) else purpose
+        serial = previous_of if own is ReadPurpose.READ else None
         source = ItemSource(
             item, code, own,
             face=None if face_of is None else face_of(item),
@@ -225,35 +225,36 @@ def _nothing_to_read() -> UsageError:
 
 
 def _write_beside(
-    folder: Path, digests: Mapping[str, Mapping[str, str]], faces: Mapping[str, Faces], purpose: Purpose
+    folder: Path, digests: Mapping[str, Mapping[str, str]], faces: Mapping[str, Faces], purpose: ReadPurpose
 ) -> None:
-    """Write what belongs to all items, and give all files one time."""
+    """Write the files of the whole worklist, and give all files the same time stamp."""
     content = {"format": FORMAT, "software": {"mri-pipeline": __version__}, "items": digests, "faces": faces}
     write_atomic(folder / WORKLIST_JSON, json.dumps(content, indent=1, sort_keys=True) + "\n")
-    readme = "README.adjudicator.md" if purpose is Purpose.ADJUDICATION else "README.reader.md"
+    readme = "README.adjudicator.md" if purpose is ReadPurpose.ADJUDICATION else "README.reader.md"
     text = (files("mri_pipeline.reading") / readme).read_text(encoding="utf-8")
     write_atomic(folder / README, text)
     _one_time(folder)
 
 
-def _coded(items: Sequence[ReadingItem], key: bytes, purpose: Purpose) -> dict[str, ReadingItem]:
+def _coded(items: Sequence[ReadingItem], key: bytes, purpose: ReadPurpose) -> dict[str, ReadingItem]:
     coded: dict[str, ReadingItem] = {}
     for item in items:
         other = coded.setdefault(reading_code(key, item.subject, item.visit, purpose), item)
         if other is not item:
             raise UsageError(
-                "expected every visit once, found one twice (or two visits with one reading code)",
+                f"expected a reading code for each visit, found one for subject {other.subject}, visit {other.visit} "
+                f"and subject {item.subject}, visit {item.visit}",
                 hint="report this to the developers",
             )
     return coded
 
 
-def _series(items: Sequence[ReadingItem], key: bytes, purpose: Purpose) -> dict[str, dict[str, object]]:
+def _series(items: Sequence[ReadingItem], key: bytes, purpose: ReadPurpose) -> dict[str, dict[str, object]]:
     """A code for each subject and the position of each visit, for protocols that allow readers to know them.
 
     The series of second reads look like those of other subjects.
     """
-    series_key = derived_key(key, "reread series" if purpose is Purpose.REREAD else "series")
+    series_key = derived_key(key, "reread series" if purpose is ReadPurpose.REREAD else "series")
     positions: dict[str, int] = {}
     found: dict[str, dict[str, object]] = {}
     for item in items:

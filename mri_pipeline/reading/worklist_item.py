@@ -18,7 +18,7 @@ from mri_pipeline.reading.adjudication import NAMES, Dispute, Masks
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
 from mri_pipeline.reading.proposal_store import save_previous, save_proposal
 from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
-from mri_pipeline.reading.record import Opinion, Purpose, StoredPrevious, StoredProposal
+from mri_pipeline.reading.record import Opinion, ReadPurpose, StoredPrevious, StoredProposal
 from mri_pipeline.reading.serial import CHANGE_COLUMNS, CHANGES_CSV, PREVIOUS, Previous
 
 LESIONS_CSV = "lesions.csv"
@@ -51,7 +51,7 @@ class ItemSource:
     item : ReadingItem
     code : str
         From `reading_code`.
-    purpose : Purpose
+    purpose : ReadPurpose
     face : LabelImage or None
         Voxels that are blanked in all images. None: the images are exported as they are.
     dispute : Dispute or None
@@ -62,7 +62,7 @@ class ItemSource:
 
     item: ReadingItem
     code: str
-    purpose: Purpose
+    purpose: ReadPurpose
     face: LabelImage | None = None
     dispute: Dispute | None = None
     previous: Previous | None = None
@@ -195,7 +195,7 @@ def numbered_proposals(item: ReadingItem, number_lesions: NumberLesions) -> dict
 
 
 def proposal_of(
-    item: ReadingItem, code: str, masks: Masks, purpose: Purpose, opinions: tuple[Opinion, ...] = ()
+    item: ReadingItem, code: str, masks: Masks, purpose: ReadPurpose, opinions: tuple[Opinion, ...] = ()
 ) -> StoredProposal:
     """The record of the proposals that a reader sees.
 
@@ -206,7 +206,7 @@ def proposal_of(
         From `reading_code`.
     masks : mapping of LesionKind to LabelImage
         The proposed lesions.
-    purpose : Purpose
+    purpose : ReadPurpose
     opinions : tuple of Opinion
         For an adjudication: the two reads.
 

@@ -230,9 +230,10 @@ class Assignments(EditLog):
             row = session.get_one(AssignmentRow, code)
             if row.state == AssignmentState.WITHDRAWN.value:
                 raise UsageError("expected an open read, found a withdrawn one", hint="go to the worklist")
-            if row.state == AssignmentState.OPEN.value and count_edits(session, code) != len(edits):
+            stored = count_edits(session, code)
+            if row.state == AssignmentState.OPEN.value and stored != len(edits):
                 raise UsageError(
-                    "expected no operation during the signature, found one",
+                    f"expected the {len(edits)} operations that were signed, found {stored}",
                     hint="look at the summary and sign again",
                 )
             row.state, row.signature = AssignmentState.SIGNED.value, dict(signature)

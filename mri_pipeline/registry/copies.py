@@ -24,7 +24,7 @@ def copy_registry(source: Engine, target: Engine) -> None:
     source : sqlalchemy.Engine
         A registry of the present layout.
     target : sqlalchemy.Engine
-        An empty database. It is a registry afterwards, or empty still.
+        An empty database. It holds the copy afterwards; after an error it is still empty.
 
     Raises
     ------
@@ -35,16 +35,16 @@ def copy_registry(source: Engine, target: Engine) -> None:
         _copy(source, target)
     except DatabaseError as error:
         raise UsageError(
-            f"expected two databases that can be used, found a fault ({type(error.orig).__name__})",
+            f"expected two databases that can be used, found the database error {type(error.orig).__name__}",
             hint="check the free space, and that the server of database_url runs",
         ) from error
 
 
 def _copy(source: Engine, target: Engine) -> None:
     with reading(source) as rows, writing(target) as copy:
-        if inspect(copy.connection()).get_table_names():
+        if tables := inspect(copy.connection()).get_table_names():
             raise UsageError(
-                "database_url: expected an empty database for the registry, found one with tables",
+                f"database_url: expected an empty database for the registry, found {len(tables)} tables",
                 hint="create an empty database; 'restore --database-url URL' names another one than trial.toml",
             )
         upgrade(copy.connection(), layout=None)

@@ -222,7 +222,7 @@ def database_facts(engine: Engine) -> DatabaseFacts:
 
 
 def undoes_failed_transaction(engine: Engine) -> bool:
-    """True if an entry of the audit trail is gone after its transaction has failed.
+    """True if the database undoes a failed transaction: an audit entry that it contained is gone.
 
     Parameters
     ----------

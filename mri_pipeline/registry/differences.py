@@ -1,7 +1,8 @@
-"""Comparison of the registry with its audit trail: a row that was changed behind the trail differs."""
+"""Comparison of the registry with its audit trail: it finds rows that were changed without an entry."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from mri_pipeline.registry.audit import AuditEntry
 from mri_pipeline.registry.quality_rows import MeasuresRow, ScannerGateRow, measures_facts
-from mri_pipeline.registry.replay import Facts, Rows, gate_key, replay, scanner_key, withdrawn_facts
+from mri_pipeline.registry.replay import Facts, ReplayError, Rows, gate_key, replay, scanner_key, withdrawn_facts
 from mri_pipeline.registry.scans import stated_of_scan, stated_of_values
 from mri_pipeline.registry.schema import (
     ImageRow,
@@ -45,8 +46,10 @@ def differences(session: Session, entries: Iterable[AuditEntry]) -> list[str]:
     """
     try:
         told = replay(entries)
-    except (LookupError, TypeError):  # only if somebody wrote the whole trail anew
-        return ["audit trail: expected entries that follow from the earlier ones, found one that does not"]
+    except ReplayError as error:  # only if somebody wrote the whole trail anew
+        return [
+            f"audit trail: expected entries that follow from the earlier ones, found entry {error.seq}, which does not"
+        ]
     # the refused uploads of a subject without an accepted scan are in the trail alone
     told_scans = {key: facts for key, facts in told.scans.items() if key[:1] in told.subjects}
     tables: list[tuple[str, Callable[[Session], Rows], Rows]] = [
@@ -65,8 +68,10 @@ def differences(session: Session, entries: Iterable[AuditEntry]) -> list[str]:
     for what, load, expected in tables:
         try:
             found += _different(what, load(session), expected)
-        except (ValueError, LookupError, TypeError, AttributeError):  # no JSON, or JSON of another form
-            found.append(f"{what}: expected rows of the registry, found one that cannot be read")
+        except (ValueError, LookupError, TypeError, AttributeError) as error:  # no JSON, or JSON of another form
+            found.append(
+                f"{what}: expected rows of the registry, found a row that cannot be read ({type(error).__name__})"
+            )
     return found
 
 
@@ -114,14 +119,21 @@ def _gates(session: Session) -> Rows:
     return {gate_key(row): row for row in map(values_of, session.scalars(select(ScannerGateRow)))}
 
 
+def _found(value: object) -> str:
+    """A state, number or flag for a message. Other texts may be free text and are not shown."""
+    shown = value is None or isinstance(value, bool | int) or re.fullmatch(r"[a-z_]{1,24}", str(value))
+    return str(value) if shown else "another value"
+
+
 def _different(what: str, rows: Rows, told: Rows) -> Iterator[str]:
     for key in sorted(rows.keys() | told.keys()):
         name = f"{what} {', '.join(key)}"
         if key not in rows:
             yield f"{name}: expected the row of the audit trail, found none in the registry"
         elif key not in told:
-            yield f"{name}: expected no row as in the audit trail, found one in the registry"
+            yield f"{name}: expected no row as in the audit trail, found a row in the registry"
         else:
             for column, value in told[key].items():
                 if rows[key][column] != value:
-                    yield f"{name}: expected {column.replace('_', ' ')} as in the audit trail, found another value"
+                    title, found = column.replace("_", " "), _found(rows[key][column])
+                    yield f"{name}: expected {title} as in the audit trail, found {found}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -12,7 +12,7 @@ from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.quality_rows import WAS_ACCEPTED, ScannerGateRow, ScannerState
 from mri_pipeline.registry.records import ScannerFacts
 from mri_pipeline.registry.requirements import later_dummy_run
-from mri_pipeline.registry.schema import AuditRow, Gate, ScannerRow, SiteRow
+from mri_pipeline.registry.schema import AuditRow, ScannerRow
 from mri_pipeline.registry.steps import scanner_id
 from mri_pipeline.registry.trail import append, values_of
 
@@ -80,24 +80,9 @@ def judge_scanner_gate(
     )  # fmt: skip
     before = (row.state, row.dummy_run_digest)
     decision = {} if set(rules) & set(final) else _decided(session, site, (number, coil, upload_digest))
-    verdict = ScannerState(decision.pop("state", state))
-    if upload_digest == row.dummy_run_digest and _stays(row, verdict):
-        verdict = ScannerState(row.state)
-    else:
-        if waits and not decision and upload_digest != row.dummy_run_digest and row.state in WAS_ACCEPTED:
-            verdict = ScannerState.UNDECIDED
-        stands = verdict is ScannerState.UNDECIDED and row.state in WAS_ACCEPTED
-        entered = {"waiting_digest": upload_digest} if stands else {
-            "state": verdict.value, "dummy_run_digest": upload_digest, "waiting_digest": "", "reason": "", "by": "",
-        }  # fmt: skip
-        for name, value in {
-            **entered,
-            "proposed": "",
-            "proposed_by": "",
-            "proposed_reason": "",
-            **decision,
-        }.items():
-            setattr(row, name, value)
+    verdict = _set_verdict(
+        row, ScannerState(decision.pop("state", state)), upload_digest, decision=decision, waits=waits
+    )
     if (row.state, row.dummy_run_digest) != before:
         row.at = utc_now()
     row.rules = sorted(set(rules))
@@ -107,6 +92,28 @@ def judge_scanner_gate(
         supersede(session, site, row, received=received)
         if row.state == ScannerState.ACCEPTED.value:
             close_earlier_software(session, site, facts, day=None)
+    return verdict
+
+
+def _set_verdict(
+    row: ScannerGateRow,
+    verdict: ScannerState,
+    upload_digest: str,
+    *,
+    decision: Mapping[str, str],
+    waits: bool,
+) -> ScannerState:
+    """Set a gate to the verdict on a dummy run, or keep an accepted gate while a person decides."""
+    if upload_digest == row.dummy_run_digest and _stays(row, verdict):
+        return ScannerState(row.state)
+    if waits and not decision and upload_digest != row.dummy_run_digest and row.state in WAS_ACCEPTED:
+        verdict = ScannerState.UNDECIDED
+    stands = verdict is ScannerState.UNDECIDED and row.state in WAS_ACCEPTED
+    entered = {"waiting_digest": upload_digest} if stands else {
+        "state": verdict.value, "dummy_run_digest": upload_digest, "waiting_digest": "", "reason": "", "by": "",
+    }  # fmt: skip
+    for name, value in {**entered, "proposed": "", "proposed_by": "", "proposed_reason": "", **decision}.items():
+        setattr(row, name, value)
     return verdict
 
 
@@ -229,9 +236,9 @@ def supersede(session: Session, site: str, by_row: ScannerGateRow, *, received: 
 def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, day: int | None) -> None:
     """Close the gates of a scanner that has another software version now.
 
-    A version whose gate was closed closes none, nor does a version a gate whose own version was entered later: an old
-    scan or dummy run is no upgrade. Without a serial number and a station name another version may be that of another
-    machine: no gate is closed.
+    An old scan or dummy run is no upgrade: a version whose own gate is closed closes no gate, and no version closes the
+    gate of a version that was entered later. Without serial number and station name, another version may belong to
+    another machine; no gate is closed then.
 
     Parameters
     ----------
@@ -270,84 +277,6 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
         row.proposed = row.waiting_digest = ""  # a dummy run of before the upgrade does not open the gate again
         row.reason = f"the scanner has software {facts.software}"
         append_gate(session, site, row)
-
-
-def accepted_without_scanner(session: Session, site: str) -> bool:
-    """Whether a site has an accepted dummy run that states no scanner, and no gate of a scanner without facts.
-
-    A refused scanner does not close its gate.
-
-    Parameters
-    ----------
-    session : sqlalchemy.orm.Session
-        Before the change of a gate.
-    site : str
-        Code of the site.
-
-    Returns
-    -------
-    bool
-        From the audit trail. Entries of earlier versions do not state it: then whether the site is accepted and no
-        scanner is.
-    """
-    if gate_without_scanner(session, site) is not None:
-        return False
-    latest = session.scalar(
-        select(AuditRow)
-        .where(AuditRow.action == AuditAction.DUMMY_RUN.value, AuditRow.target == site)
-        .order_by(AuditRow.seq.desc())
-        .limit(1)
-    )
-    if latest is not None and "without_scanner" in latest.details:
-        return bool(latest.details["without_scanner"])
-    is_open = session.get_one(SiteRow, site).gate == Gate.ACCEPTED.value
-    return is_open and site_gate(session, site, Gate.NONE) is not Gate.ACCEPTED
-
-
-def gate_without_scanner(session: Session, site: str) -> ScannerGateRow | None:
-    """The gate of the dummy runs of a site that state no scanner, once a person has to decide on one.
-
-    Parameters
-    ----------
-    session : sqlalchemy.orm.Session
-    site : str
-        Code of the site.
-
-    Returns
-    -------
-    ScannerGateRow or None
-    """
-    return session.scalar(
-        select(ScannerGateRow)
-        .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
-        .where(ScannerRow.site == site)
-        .where(*(getattr(ScannerRow, name) == value for name, value in ScannerFacts().key.items()))
-    )
-
-
-def site_gate(session: Session, site: str, otherwise: Gate) -> Gate:
-    """The gate of a site: open if a scanner is accepted, or was before another software version.
-
-    It is undecided if none is, and one waits for a decision.
-
-    Parameters
-    ----------
-    session : sqlalchemy.orm.Session
-    site : str
-        Code of the site.
-    otherwise : Gate
-        The gate if there is no such scanner.
-
-    Returns
-    -------
-    Gate
-    """
-    states = select(ScannerGateRow.state).join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
-    session.flush()
-    found = set(session.scalars(states.where(ScannerRow.site == site)))
-    if found & set(WAS_ACCEPTED):
-        return Gate.ACCEPTED
-    return Gate.UNDECIDED if ScannerState.UNDECIDED.value in found else otherwise
 
 
 def append_gate(session: Session, site: str, row: ScannerGateRow, *, by: str = "") -> None:

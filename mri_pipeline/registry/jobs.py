@@ -1,126 +1,29 @@
-"""Jobs: work that a person has ordered in the web application, done by a process of its own."""
+"""The jobs of a trial in the registry: entered, taken, ended."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
+from mri_pipeline.registry.job_records import (
+    LONG,
+    MOST_ATTEMPTS,
+    MOST_ATTEMPTS_LONG,
+    WISHES,
+    Job,
+    JobKind,
+    JobState,
+    Quota,
+    QuotaError,
+    new_code,
+)
 from mri_pipeline.registry.schema import JobRow
 from mri_pipeline.registry.trail import append
-
-MOST_ATTEMPTS: Final = 2
-"""How often a job is started. A job that was interrupted more often fails."""
-MOST_ATTEMPTS_LONG: Final = 10
-"""The same of a long job. A run goes on from what was computed."""
-_WISHES: Final = "wishes"
-
-
-class JobKind(StrEnum):
-    """What is done."""
-
-    VISIT = "visit"
-    DUMMY_RUN = "dummy run"
-    RETRY = "retry"
-    RELEASE = "release"
-    AGREEMENT = "agreement"
-    QUALITY = "quality"
-    RUN = "run"
-    TABLES = "tables"
-
-
-LONG: Final = frozenset({JobKind.RUN, JobKind.TABLES})
-"""Jobs that may take hours. Another process does them, so that no upload waits for them."""
-SHORT: Final = frozenset(JobKind) - LONG
-"""The other jobs."""
-
-
-class JobState(StrEnum):
-    """State of a job."""
-
-    RECEIVING = "receiving"  # its upload is not whole
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    REFUSED = "refused"
-    FAILED = "failed"
-    DISCARDED = "discarded"  # its upload was not completed
-
-    @property
-    def ended(self) -> bool:
-        """True if nothing follows."""
-        return self not in {JobState.RECEIVING, JobState.WAITING, JobState.RUNNING}
-
-
-class QuotaError(UsageError):
-    """A site has too many uploads that are not ended."""
-
-
-@dataclass(frozen=True)
-class Quota:
-    """Limit of the uploads of a site that are not ended.
-
-    Parameters
-    ----------
-    uploads : int
-        Largest number.
-    size_bytes : int
-        Largest sum of their sizes.
-    """
-
-    uploads: int
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job. The fields are those of `JobRow`.
-
-    Parameters
-    ----------
-    code : str
-    kind : JobKind
-    state : JobState
-    site, visit, subject, account, entry : str
-    size_bytes : int
-    created_at, started_at, ended_at : str
-    attempts : int
-    outcome : mapping
-    """
-
-    code: str
-    kind: JobKind
-    state: JobState
-    site: str
-    visit: str
-    subject: str
-    account: str
-    entry: str
-    size_bytes: int
-    created_at: str
-    started_at: str
-    ended_at: str
-    attempts: int
-    outcome: Mapping[str, Any]
-
-    @property
-    def is_unjudged(self) -> bool:
-        """True for an upload whose check failed without a verdict. What was sent is kept."""
-        return self.state is JobState.FAILED and self.kind in {JobKind.VISIT, JobKind.DUMMY_RUN}
-
-    @property
-    def wishes(self) -> Mapping[str, bool]:
-        """What the person wishes of a job of the office."""
-        found: Mapping[str, bool] = self.outcome.get(_WISHES, {})
-        return found
 
 
 class Jobs:
@@ -196,7 +99,7 @@ class Jobs:
         site, visit, entry
             As in `JobRow`.
         code : str, optional
-            From `new_code`, if there is something of the job already.
+            From `new_code`, if files of the job exist already.
         wishes : mapping of str to bool, optional
             As `Job.wishes`.
         once : bool, optional
@@ -207,7 +110,7 @@ class Jobs:
         Job
         """
         row = _row(kind, JobState.WAITING, account=account, site=site, visit=visit, entry=entry, code=code)
-        row.outcome = {_WISHES: dict(wishes)} if wishes else {}
+        row.outcome = {WISHES: dict(wishes)} if wishes else {}
         alive = select(JobRow).where(JobRow.kind == kind.value, JobRow.state.in_(_ALIVE)).limit(1)
         with writing(self._engine) as session:
             if once and (known := session.scalar(alive)) is not None:
@@ -293,7 +196,10 @@ class Jobs:
             return bool(session.scalar(of_kinds))
 
     def take(self, kinds: Collection[JobKind]) -> Job | None:
-        """Start the oldest waiting job. The caller is the only one who does such jobs: a started one was interrupted.
+        """Start the oldest waiting job.
+
+        Only one process takes jobs of these kinds. A job that is marked as running was therefore interrupted: it waits
+        again, or fails after `MOST_ATTEMPTS`.
 
         Parameters
         ----------
@@ -320,7 +226,7 @@ class Jobs:
             return _job(taken)
 
     def put_back(self, code: str) -> None:
-        """Let a job wait again that was taken and not begun. The attempt does not count.
+        """Put back a job that was taken and not begun. The attempt does not count.
 
         Parameters
         ----------
@@ -385,17 +291,6 @@ _UPLOAD_INTERRUPTED: Final = {
 _ALIVE: Final = tuple(state.value for state in JobState if not state.ended)
 
 
-def new_code() -> str:
-    """Code of a new job.
-
-    Returns
-    -------
-    str
-        Random.
-    """
-    return secrets.token_hex(12)
-
-
 def _row(
     kind: JobKind,
     state: JobState,
@@ -428,7 +323,7 @@ def _require_quota(session: Session, quota: Quota, site: str, size_bytes: int) -
 def _end(
     session: Session, row: JobRow, state: JobState, outcome: Mapping[str, Any], *, by: str | None = None
 ) -> None:
-    kept = {name: row.outcome[name] for name in (_WISHES,) if name in row.outcome}
+    kept = {name: row.outcome[name] for name in (WISHES,) if name in row.outcome}
     row.state, row.outcome, row.ended_at = state.value, kept | dict(outcome), utc_now()
     failed = state is JobState.FAILED
     if row.size_bytes:

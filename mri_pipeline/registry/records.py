@@ -41,7 +41,7 @@ class ScannerFacts:
 
 @dataclass(frozen=True)
 class ScanIdentity:
-    """Whose images a scan has, and of when. No part of it reveals the patient or the date.
+    """Patient, study and images of a scan, and its day. No part of it reveals the patient or the date.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.registry.assignments import Assignments
-from mri_pipeline.registry.audit import AuditAction, utc_now
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import (
     DatabaseFacts,
     database_facts,
@@ -23,12 +23,8 @@ from mri_pipeline.registry.database import (
     undoes_failed_transaction,
     writing,
 )
-from mri_pipeline.registry.gate_verdicts import (
-    accepted_without_scanner,
-    gate_without_scanner,
-    judge_scanner_gate,
-    site_gate,
-)
+from mri_pipeline.registry.dummy_runs import enter_site_verdict, judged_scanner
+from mri_pipeline.registry.gate_verdicts import judge_scanner_gate
 from mri_pipeline.registry.jobs import Jobs
 from mri_pipeline.registry.measures import Measures, Values, enter_measures
 from mri_pipeline.registry.quality_rows import ScannerState
@@ -294,20 +290,14 @@ class Registry(ScanRegistry, ReadRegistry):
             row = session.get_one(SiteRow, site)
             if scanner is None:
                 require_latest(row, upload_digest, received)
-            without_scanner = accepted_without_scanner(session, site)
-            standing = False
-            decided_on = undecided and (accepted or without_scanner)
-            if scanner is None and (decided_on or gate_without_scanner(session, site)):
-                scanner, standing, without_scanner = ScannerFacts(), without_scanner, False
-            elif scanner is None:
-                without_scanner = state is ScannerState.ACCEPTED
+            judged = judged_scanner(session, site, scanner, state, accepted=accepted, undecided=undecided)
             number = None
-            if scanner:
-                number = scanner_id(session, site, scanner)
+            if judged.facts:
+                number = scanner_id(session, site, judged.facts)
                 state = judge_scanner_gate(
                     session,
                     site,
-                    scanner,
+                    judged.facts,
                     coil,
                     state=state,
                     upload_digest=upload_digest,
@@ -315,26 +305,19 @@ class Registry(ScanRegistry, ReadRegistry):
                     final=final,
                     received=received,
                     waits=undecided,
-                    standing=standing,
+                    standing=judged.standing,
                 )
             enter_measures(
                 session, measures or {}, site=site, scanner=number, upload_digest=upload_digest, accepted=accepted
             )
-            if without_scanner or state in {ScannerState.ACCEPTED, ScannerState.CLOSED}:
-                gate = Gate.ACCEPTED
-            else:
-                undecided = state is ScannerState.UNDECIDED
-                gate = site_gate(session, site, Gate.UNDECIDED if undecided else Gate.REFUSED)
-            row.gate, row.dummy_run_digest, row.gate_at = gate.value, upload_digest, utc_now()
-            messages = [str(finding) for finding in findings]
-            details = {
-                "gate": gate.value,
-                "upload": upload_digest,
-                "at": row.gate_at,
-                "findings": messages,
-                "without_scanner": without_scanner,
-            }
-            append(session, AuditAction.DUMMY_RUN, site, details)
+            enter_site_verdict(
+                session,
+                row,
+                state,
+                upload_digest=upload_digest,
+                findings=[str(finding) for finding in findings],
+                without_scanner=judged.without_scanner,
+            )
             enter_queries(session, findings if accepted else (), site=site)
             return state
 

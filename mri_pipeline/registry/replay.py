@@ -54,6 +54,20 @@ class ReplayedState:
     gates: Rows = field(default_factory=dict)
 
 
+class ReplayError(ValueError):
+    """An entry of an audit trail does not follow from the earlier ones.
+
+    Parameters
+    ----------
+    seq : int
+        Number of the entry.
+    """
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(seq)
+        self.seq = seq
+
+
 def replay(entries: Iterable[AuditEntry]) -> ReplayedState:
     """Apply the entries of an audit trail one after another.
 
@@ -66,12 +80,20 @@ def replay(entries: Iterable[AuditEntry]) -> ReplayedState:
     -------
     ReplayedState
         Entries of earlier versions state fewer columns.
+
+    Raises
+    ------
+    ReplayError
+        If an entry does not follow from the earlier ones.
     """
     state = ReplayedState()
     for entry in entries:
         target = tuple(entry.target.split())
-        for apply in (_apply_site, _apply_quality, _apply_scan, _apply_read, _apply_query):
-            apply(state, entry, target)
+        try:
+            for apply in (_apply_site, _apply_quality, _apply_scan, _apply_read, _apply_query):
+                apply(state, entry, target)
+        except (LookupError, TypeError) as error:
+            raise ReplayError(entry.seq) from error
     return state
 
 

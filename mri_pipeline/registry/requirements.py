@@ -81,7 +81,7 @@ def later_dummy_run(site: str) -> UsageError:
 
 
 def require_storable(name: str, text: str) -> None:
-    """Refuse a text that not every database stores.
+    """Refuse a text that a database cannot store.
 
     Parameters
     ----------
@@ -95,12 +95,15 @@ def require_storable(name: str, text: str) -> None:
     UsageError
         With the name.
     """
-    if "\0" in text or text.encode("utf-8", "ignore").decode("utf-8") != text:
-        raise UsageError(f"{name}: expected text in UTF-8 without NUL, found another one", hint="write it again")
+    refused = text.count("\0") + len(text) - len(text.encode("utf-8", "ignore").decode("utf-8"))
+    if refused:
+        raise UsageError(
+            f"{name}: expected text in UTF-8 without NUL, found {refused} other characters", hint="write it again"
+        )
 
 
 def require_texts(*, by: str, **texts: str) -> None:
-    """Refuse an empty text, and one that not every database stores.
+    """Refuse an empty text, and one that a database cannot store.
 
     Parameters
     ----------
@@ -204,6 +207,6 @@ def another_scan(subject: str, visit: str) -> UsageError:
         To be raised by the caller.
     """
     return UsageError(
-        f"subject {subject}, visit {visit}: expected no accepted scan, found another one",
+        f"subject {subject}, visit {visit}: expected no accepted scan, found an accepted scan",
         hint="to replace it: mri-pipeline ingest ... --replace REASON",
     )

@@ -71,7 +71,7 @@ class ScanRegistry(RegistryQueries):
         findings : sequence of Question or str
             Of the quality control of the scan, without patient data. They become queries.
         identity : ScanIdentity, optional
-            Whose images they are, and of when. The caller has compared it with `RegistryQueries.relatives`.
+            Patient, study, day and images. The caller has compared it with `RegistryQueries.relatives`.
         receipt : str
             Random name of this ingest. `RegistryQueries.receipt` returns it once the scan is entered.
         replace_because : str
@@ -247,38 +247,6 @@ class ScanRegistry(RegistryQueries):
                 {"upload": upload_digest, "reason": reason},
             )
 
-    def record_analysis(
-        self,
-        subject: str,
-        visit: str,
-        status: ScanStatus,
-        *,
-        reason: str = "",
-        scan_keys: Mapping[str, str] | None = None,
-    ) -> None:
-        """Record that an accepted scan was analysed or failed. An unchanged status gives no audit entry.
-
-        Parameters
-        ----------
-        subject, visit : str
-            Blinded code and visit label.
-        status : ScanStatus
-            Analysed or failed.
-        reason : str
-            Of a failure, for the audit trail, without patient data.
-        scan_keys : mapping of str to str, optional
-            `VisitState.scan_key` of each scan that was analysed together, by visit. If one of them was replaced or
-            withdrawn since, nothing is recorded.
-
-        Raises
-        ------
-        UsageError
-            If there is no accepted scan of that visit.
-        ValueError
-            If the status is another one.
-        """
-        self.record_analyses(subject, {visit: (status, reason)}, scan_keys=scan_keys)
-
     def record_analyses(
         self,
         subject: str,
@@ -288,14 +256,18 @@ class ScanRegistry(RegistryQueries):
     ) -> None:
         """Record which scans of a subject were analysed together, or failed, in one transaction.
 
+        An unchanged status gives no audit entry.
+
         Parameters
         ----------
         subject : str
             Blinded code.
         statuses : mapping of str to (ScanStatus, str)
-            Analysed or failed, and the reason of a failure, by visit; as in `record_analysis`.
+            Analysed or failed, and the reason of a failure, by visit. The reason goes into the audit trail and holds no
+            patient data.
         scan_keys : mapping of str to str, optional
-            As in `record_analysis`.
+            `VisitState.scan_key` of each scan that was analysed together, by visit. If one of them was replaced or
+            withdrawn since, nothing is recorded.
 
         Raises
         ------

@@ -12,17 +12,12 @@ from sqlalchemy.orm import Session
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
-from mri_pipeline.registry.gate_verdicts import (
-    accepted_without_scanner,
-    append_gate,
-    close_earlier_software,
-    site_gate,
-    supersede,
-)
+from mri_pipeline.registry.gate_verdicts import append_gate, close_earlier_software, supersede
 from mri_pipeline.registry.quality_rows import ScannerGateRow, ScannerState
 from mri_pipeline.registry.records import ScannerFacts
 from mri_pipeline.registry.requirements import require_texts
 from mri_pipeline.registry.schema import Gate, ScannerRow, SiteRow
+from mri_pipeline.registry.site_gates import accepted_without_scanner, site_gate
 from mri_pipeline.registry.trail import append
 
 TWO_PERSONS = 2
@@ -170,13 +165,8 @@ class ScannerGates:
             row, of_row = _to_decide(session, site, scanner, coil)
             without_scanner = accepted_without_scanner(session, site)
             state = ScannerState.ACCEPTED if accept else ScannerState.REFUSED
-            overruled = sorted(set(row.rules) & set(final)) if accept else []
-            if overruled:
-                raise UsageError(
-                    f"site {site}: expected a dummy run that may be accepted, found one that is refused by "
-                    f"{', '.join(overruled)}",
-                    hint="this rule is not overruled; ask the site for a new dummy run",
-                )
+            if accept:
+                _require_not_final(site, row, final)
             before = (row.state, row.dummy_run_digest)
             if persons == TWO_PERSONS and row.proposed != state.value:
                 row.proposed, row.proposed_by, row.proposed_reason = state.value, by, reason
@@ -196,6 +186,16 @@ class ScannerGates:
                         close_earlier_software(session, site, _facts(of_row), day=None)
                 _set_site(session, site, accept=accept, by=by, without_scanner=without_scanner)
             return _gate(row, of_row)
+
+
+def _require_not_final(site: str, row: ScannerGateRow, final: Collection[str]) -> None:
+    """Refuse to accept a dummy run that is refused by a rule that no person overrules."""
+    rules = sorted(set(row.rules) & set(final))
+    if rules:
+        raise UsageError(
+            f"site {site}: expected a dummy run that may be accepted, found one refused by {', '.join(rules)}",
+            hint="this rule is not overruled; ask the site for a new dummy run",
+        )
 
 
 def _to_decide(

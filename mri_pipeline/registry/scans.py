@@ -150,7 +150,7 @@ def digest_of(value: Any) -> str:
 
 
 def set_identity(session: Session, row: ScanRow, identity: ScanIdentity) -> None:
-    """Store whose images an accepted scan has, and of when.
+    """Store patient, study, day and images of an accepted scan.
 
     Parameters
     ----------

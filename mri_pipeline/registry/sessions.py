@@ -117,7 +117,7 @@ class Sessions:
         return WebSession(row.account, row.fingerprint, bool(row.reauthenticated_at))
 
     def signed(self, token: str) -> None:
-        """Note that the reader has signed in this session.
+        """Record that the reader has signed in this session.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class Sessions:
                 row.reauthenticated_at = _text(datetime.now(UTC))
 
     def close(self, token: str) -> None:
-        """End a session. Its token is worthless from now on.
+        """End a session. Its token is invalid from then on.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class Sessions:
             append(session, AuditAction.PASSWORD_CHANGED, "", details, reader=account)
 
     def is_replaced(self, account: str, fingerprint: str) -> bool:
-        """True if a person has replaced a password in the web application. It does not hold any more.
+        """True if a password was replaced in the web application. It is invalid then.
 
         Parameters
         ----------
@@ -205,7 +205,7 @@ class Sessions:
             return row.id
 
     def succeeded(self, attempt: int) -> None:
-        """Note that the password of an attempt was right. Earlier failures of the account no longer count.
+        """Record that the password of an attempt was correct. Earlier failures of the account no longer count.
 
         Parameters
         ----------

@@ -12,7 +12,7 @@ from mri_pipeline.core.records import LesionRecord, ReadStatus, ScanStatus, Subj
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Whose read gives the numbers of a visit.
+    """Reader or adjudicator whose read gives the numbers of a visit.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from mri_pipeline.core.errors import quoted
 from mri_pipeline.core.records import (
     BlackHoleState,
     ComparedMasks,
@@ -290,7 +291,7 @@ def _fault(value: Cell, column: Column) -> str:
     if type(value) is not expected:
         return f"expected {column.type.value}, found {type(value).__name__}"
     if column.values and value not in column.values:
-        return f"expected one of {', '.join(column.values)}, found another value"
+        return f"expected one of {', '.join(column.values)}, found {quoted(str(value))}"
     if (
         column.type is ColumnType.DECIMAL
         and isinstance(value, Decimal)

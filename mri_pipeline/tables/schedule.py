@@ -116,7 +116,8 @@ def read_schedule(path: Path, visits: Collection[str]) -> Schedule:
                 raise UsageError(f"{row.place(column)}: expected a value, found none", hint="fill in the cell")
         if row["visit"] not in visits:
             raise UsageError(
-                f"{row.place('visit')}: expected a planned visit ({', '.join(visits)}), found another label",
+                f"{row.place('visit')}: expected a planned visit ({', '.join(visits)}), "
+                f"found a label of {len(row['visit'])} characters that is not planned",
                 hint="use the labels of trial.toml",
             )
         reference = _date(row, REFERENCE)
@@ -144,7 +145,7 @@ def _date(row: SheetRow, column: str) -> dt.date | None:
         date = None
     if date is None or date.isoformat() != text:
         raise UsageError(
-            f"{row.place(column)}: expected a date such as 2026-03-31, found another text",
+            f"{row.place(column)}: expected a date such as 2026-03-31, found text of {len(text)} characters",
             hint="give the column the format YYYY-MM-DD in the spreadsheet program",
         )
     return date

@@ -74,8 +74,10 @@ def require_transportable(name: str, text: str) -> None:
         If it is longer than `MAX_TEXT` or not ASCII.
     """
     if len(text) > MAX_TEXT or not text.isascii():
+        others = sum(not character.isascii() for character in text)
         raise UsageError(
-            f"{name}: expected ASCII text of at most {MAX_TEXT} characters for a SAS transport file, found another",
+            f"{name}: expected ASCII text of at most {MAX_TEXT} characters for a SAS transport file, found "
+            f"{len(text)} characters, {others} of them not ASCII",
             hint="rename the trial, site or reader in trial.toml",
         )
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind, VisitCalibration
+from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, SimulatedKind, VisitCalibration
 from mri_pipeline.lesions.scoring.detection import by_contrast, is_known, is_shown, smallest_shown, usual_contrast
 
 _SETTINGS = CalibrationSettings()
 
-COUNTED: Mapping[str, LesionKind] = {"gel_count": LesionKind.GEL, "t2_count": LesionKind.T2}
+COUNTED: Mapping[str, SimulatedKind] = {"gel_count": SimulatedKind.GEL, "t2_count": SimulatedKind.T2}
 """Counts that depend on the smallest lesion that a scan shows. Counts of new lesions depend on two scans."""
 
-_NAMES = {LesionKind.T2: "T2 lesion, on FLAIR", LesionKind.GEL: "enhancing lesion, on T1 after contrast"}
+_NAMES = {SimulatedKind.T2: "T2 lesion, on FLAIR", SimulatedKind.GEL: "enhancing lesion, on T1 after contrast"}
 
 
 def calibration_rows(calibration: VisitCalibration) -> list[dict[str, Any]]:

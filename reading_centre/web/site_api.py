@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from mri_pipeline.core.accounts import Role
-from mri_pipeline.registry.jobs import Job, JobKind, JobState
+from mri_pipeline.registry.job_records import Job, JobKind, JobState
 from reading_centre.use_cases.uploads.site_door import SiteDoor, Statement
 from reading_centre.use_cases.uploads.waiting import OffsetError, WaitingUpload
 from reading_centre.web.access import allow, room_of, user_of, worker_of

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry import Query, QueryState
-from mri_pipeline.registry.jobs import Job, JobState
+from mri_pipeline.registry.job_records import Job, JobState
 from reading_centre.use_cases.office.query import answer_query
 from reading_centre.use_cases.uploads.site_door import UNLISTED
 from reading_centre.use_cases.uploads.waiting import BusyError, WaitingUpload

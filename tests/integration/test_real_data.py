@@ -16,7 +16,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.dicom import Patient, Study, write_series
-from mri_pipeline.phantom.dummy import DummyRun, write_dummy_run
+from mri_pipeline.phantom.dummy import DummyRunFault, write_dummy_run
 from mri_pipeline.phantom.scanner import PHILIPS_ACHIEVA, Dimension
 from mri_pipeline.phantom.subject import simulate_subject
 from mri_pipeline.tables.io import read_table
@@ -114,7 +114,7 @@ def test_the_same_patient_by_dicom_and_by_nifti_has_the_same_numbers(real_data, 
     write_dummy_run(
         volunteer,
         tmp_path / "dummy",
-        run=DummyRun.GOOD,
+        run=DummyRunFault.GOOD,
         scanner=PHILIPS_ACHIEVA,
         dimension=Dimension.TWO_D,
         seed=1,

@@ -11,7 +11,8 @@ from pathlib import Path
 from unittest import mock
 
 from mri_pipeline.blinding.key import Sealed
-from mri_pipeline.convert.frames import frames_of, require_equal_values
+from mri_pipeline.convert.compare import require_equal_values
+from mri_pipeline.convert.frames import frames_of
 from mri_pipeline.convert.pixels import pixels_key
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.layout import Trial
@@ -74,7 +75,7 @@ def ingest(trial: Trial, sent: Path, visit: str = "wk00", **more: object):
 def confirmed_read(trial: Trial, code: str) -> None:
     """Enter the analysis of week 0 and a read of it, which is an empty file."""
     with opened(trial) as registry:
-        registry.record_analysis(code, "wk00", ScanStatus.ANALYSED)
+        registry.record_analyses(code, {"wk00": (ScanStatus.ANALYSED, "")})
         counts = ReadCounts(accepted=2, digest="ab" * 32)
         registry.record_reads({(code, "wk00"): counts}, reader="R1", status=ReadStatus.CONFIRMED)
     (trial.reads / code / "wk00").mkdir(parents=True)

@@ -89,7 +89,7 @@ def _enter(trial: Trial, registry: Registry, code: str, site: str, *, begin: dt.
             findings=[_question("SNR")] if index == 0 else [],
         )  # fmt: skip
         if index < 2:
-            registry.record_analysis(code, visit.label, ScanStatus.ANALYSED)
+            registry.record_analyses(code, {visit.label: (ScanStatus.ANALYSED, "")})
 
 
 def _read(registry: Registry, code: str) -> None:

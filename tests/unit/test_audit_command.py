@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.registry.audit import backward_times
+from mri_pipeline.registry.audit import AuditAction, AuditEntry, backward_times
+from mri_pipeline.registry.differences import differences
+from mri_pipeline.registry.replay import ReplayError, replay
 from reading_centre import cli
 from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from reading_centre.use_cases.trial.audit import AuditSelection, anchor_audit, export_audit, selected_entries
@@ -38,15 +40,27 @@ def test_an_unchanged_trial_has_no_deviation(trial):
         ("UPDATE audit SET reader = 'R9' WHERE seq = 4", "found a change at entry 4"),
         ("DELETE FROM audit WHERE seq = 2", "found a change at entry 2"),
         ("UPDATE reads SET accepted = accepted + 1 WHERE visit = 'wk00'", "BENCH000, wk00, R1: expected accepted"),
-        ("UPDATE reads SET status = 'confirmed' WHERE visit = 'wk04'", "BENCH000, wk04, R1: expected status"),
-        ("UPDATE reads SET standing = 'open' WHERE visit = 'wk04'", "BENCH000, wk04, R1: expected standing"),
+        (
+            "UPDATE reads SET status = 'confirmed' WHERE visit = 'wk04'",
+            "BENCH000, wk04, R1: expected status as in the audit trail, found confirmed",
+        ),
+        (
+            "UPDATE reads SET standing = 'open' WHERE visit = 'wk04'",
+            "BENCH000, wk04, R1: expected standing as in the audit trail, found open",
+        ),
         ("DELETE FROM reads WHERE visit = 'wk04'", "wk04, R1: expected the row of the audit trail, found none"),
-        (ANOTHER_READ, "wk00, R7: expected no row as in the audit trail"),
-        ("UPDATE scans SET status = 'failed' WHERE visit = 'wk12'", "BENCH000, wk12: expected status"),
-        ("UPDATE scans SET upload_digest = 'f' WHERE visit = 'wk12'", "BENCH000, wk12: expected upload digest"),
+        (ANOTHER_READ, "wk00, R7: expected no row as in the audit trail, found a row in the registry"),
+        (
+            "UPDATE scans SET status = 'failed' WHERE visit = 'wk12'",
+            "BENCH000, wk12: expected status as in the audit trail, found failed",
+        ),
+        (
+            "UPDATE scans SET upload_digest = 'F0' WHERE visit = 'wk12'",
+            "expected upload digest as in the audit trail, found another value",
+        ),
         (
             "UPDATE sites SET gate = 'accepted', gate_at = 'x' WHERE code = 'S02'",
-            "gate of site S02: expected gate as in the audit trail",
+            "gate of site S02: expected gate as in the audit trail, found accepted",
         ),
     ],
 )
@@ -55,6 +69,15 @@ def test_a_changed_row_of_the_registry_is_found(trial, statement, message):
     behind_the_trail(trial, statement)
     found = verify_trial(trial.root)
     assert any(message in deviation for deviation in found.deviations), found.deviations
+
+
+def test_an_entry_that_does_not_follow_from_the_earlier_ones_is_named():
+    entries = [AuditEntry(7, "2026-01-01", "os", "R1", AuditAction.READ_UNLOCKED.value, "AB12 wk00", {}, "")]
+    with pytest.raises(ReplayError, match=r"^7$"):
+        replay(entries)
+    assert differences(None, entries) == [
+        "audit trail: expected entries that follow from the earlier ones, found entry 7, which does not"
+    ]
 
 
 @pytest.mark.requirement("AUDIT-03")

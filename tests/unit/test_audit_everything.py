@@ -78,7 +78,7 @@ def trial(locked_trial):
         )  # fmt: skip
         registry.scanner_gates.decide(SITE, accept=False, reason="old coil", by="QC", persons=2, final=())
         enter_scan(registry, "wk00", 1)
-        registry.record_analysis(OTHER, "wk00", ScanStatus.ANALYSED)
+        registry.record_analyses(OTHER, {"wk00": (ScanStatus.ANALYSED, "")})
         enter_read(trial, registry, "wk00")
         enter_scan(registry, "wk00", 2, replace_because="wrong scan", measures={"FLAIR": {"snr": 20.25}})
         kept = trial.withdrawn / OTHER / "wk00" / "receipt2"
@@ -160,7 +160,7 @@ def test_every_changed_value_of_every_entry_is_found(trial):
 
 def test_rows_and_entries_that_are_no_json_are_found(trial):
     behind_the_trail(trial, "UPDATE scans SET findings = '[' WHERE visit = 'wk04'")
-    message = "scan of subject: expected rows of the registry, found one that cannot be read"
+    message = "scan of subject: expected rows of the registry, found a row that cannot be read (JSONDecodeError)"
     assert message in verify_trial(trial.root).deviations
     behind_the_trail(trial, "UPDATE audit SET details = '{' WHERE seq = 5")
     assert verify_trial(trial.root).deviations[0].endswith("found a change at entry 5")

@@ -9,7 +9,7 @@ from scipy.stats import binom
 
 from mri_pipeline.analysis import calibration
 from mri_pipeline.analysis.calibration import acquired_voxel, calibrate_visit, calibration_text, parse_calibration
-from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind, VisitCalibration
+from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, SimulatedKind, VisitCalibration
 from mri_pipeline.core.errors import AnalysisError, SettingsError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.segmenters import Segmenter
@@ -75,7 +75,7 @@ def test_the_acquired_voxel_is_that_of_the_scan_in_the_space_of_the_subject():
     assert voxel[:, 2] == pytest.approx([0, 0, 4])
 
 
-@pytest.mark.parametrize("kind", LesionKind)
+@pytest.mark.parametrize("kind", SimulatedKind)
 def test_a_lesion_has_the_contrast_that_is_stated_and_the_noise_of_the_scan(kind):
     head = Head()
     visit = head.visit(*ALL, Contrast.FLAIR)
@@ -84,8 +84,8 @@ def test_a_lesion_has_the_contrast_that_is_stated_and_the_noise_of_the_scan(kind
     settings = CalibrationSettings()
     made = insert(visit.contrasts, [lesion], white=head.white, voxels=dict.fromkeys(ALL, MM), settings=settings)
     expected = {
-        LesionKind.T2: {Contrast.FLAIR: 0.5, Contrast.T2W: 0.7, Contrast.T1W: -0.1, Contrast.T1W_GD: -0.1},
-        LesionKind.GEL: {Contrast.FLAIR: 0.4, Contrast.T2W: 0.56, Contrast.T1W: -0.1, Contrast.T1W_GD: 0.5},
+        SimulatedKind.T2: {Contrast.FLAIR: 0.5, Contrast.T2W: 0.7, Contrast.T1W: -0.1, Contrast.T1W_GD: -0.1},
+        SimulatedKind.GEL: {Contrast.FLAIR: 0.4, Contrast.T2W: 0.56, Contrast.T1W: -0.1, Contrast.T1W_GD: 0.5},
     }[kind]
     inside, near = head.inside(shape.centre_mm, 3.0), head.inside(shape.centre_mm, 6.0)
     for contrast, increase in expected.items():
@@ -95,14 +95,14 @@ def test_a_lesion_has_the_contrast_that_is_stated_and_the_noise_of_the_scan(kind
         assert not added[~near].any()
     rim = head.inside(shape.centre_mm, 5.0) & ~head.inside(shape.centre_mm, 4.5)
     flair = (made[Contrast.FLAIR].data - visit.contrasts[Contrast.FLAIR].data)[rim].mean()
-    assert flair == pytest.approx(0.3 if kind is LesionKind.GEL else 0.0, abs=0.12)  # oedema around enhancement
+    assert flair == pytest.approx(0.3 if kind is SimulatedKind.GEL else 0.0, abs=0.12)  # oedema around enhancement
 
 
 def test_lesions_lie_in_white_matter_apart_from_each_other_and_from_own_lesions():
     head, settings = Head(), CalibrationSettings()
     own = head.inside((15, 15, 0), 4)
     depth = places_of(head.white, own, head.tissue(), settings)
-    planned = [PlannedLesion(LesionKind.T2, d, 0.4) for d in (3.0, 5.0, 7.0, 10.0) for _ in range(6)]
+    planned = [PlannedLesion(SimulatedKind.T2, d, 0.4) for d in (3.0, 5.0, 7.0, 10.0) for _ in range(6)]
     placed, left = place(planned, depth, head.tissue(), np.random.default_rng(3), settings)
     assert len(placed) + len(left) == len(planned)
     assert len(placed) >= 6
@@ -139,7 +139,7 @@ def test_no_lesion_lies_outside_the_field_of_view_of_a_contrast(monkeypatch):
     images[Contrast.T1W_GD] = Image(half, head.grid)
     scans = []
     monkeypatch.setattr(
-        calibration, "_masks", lambda made, *_: scans.append(made) or dict.fromkeys(LesionKind, head.csf)
+        calibration, "_masks", lambda made, *_: scans.append(made) or dict.fromkeys(SimulatedKind, head.csf)
     )
     assert calibrate_visit(
         "a", images, own=np.zeros(head.grid.shape, bool), brain=head.labels(head.brain), tissue=head.tissue(),
@@ -179,18 +179,18 @@ def noisy():
 
 
 def test_a_clear_scan_shows_strong_lesions_and_noise_hides_them(clear, noisy):
-    assert share(clear, LesionKind.T2, contrast=0.55) >= 0.9
-    assert share(clear, LesionKind.GEL, contrast=0.6) >= 0.9
-    assert share(noisy, LesionKind.T2) < share(clear, LesionKind.T2) - 0.1
-    assert share(noisy, LesionKind.GEL) < share(clear, LesionKind.GEL)
+    assert share(clear, SimulatedKind.T2, contrast=0.55) >= 0.9
+    assert share(clear, SimulatedKind.GEL, contrast=0.6) >= 0.9
+    assert share(noisy, SimulatedKind.T2) < share(clear, SimulatedKind.T2) - 0.1
+    assert share(noisy, SimulatedKind.GEL) < share(clear, SimulatedKind.GEL)
 
 
 def test_large_and_strong_lesions_are_found_more_often(noisy):
     small, large = (3.0, 4.0), (6.0, 9.0)
-    assert share(noisy, LesionKind.T2, sizes=small) < share(noisy, LesionKind.T2, sizes=large)
-    assert share(noisy, LesionKind.GEL, sizes=small) < share(noisy, LesionKind.GEL, sizes=large)
-    assert share(noisy, LesionKind.T2, contrast=0.25) < share(noisy, LesionKind.T2, contrast=0.55)
-    assert share(noisy, LesionKind.GEL, contrast=0.2) < share(noisy, LesionKind.GEL, contrast=0.6)
+    assert share(noisy, SimulatedKind.T2, sizes=small) < share(noisy, SimulatedKind.T2, sizes=large)
+    assert share(noisy, SimulatedKind.GEL, sizes=small) < share(noisy, SimulatedKind.GEL, sizes=large)
+    assert share(noisy, SimulatedKind.T2, contrast=0.25) < share(noisy, SimulatedKind.T2, contrast=0.55)
+    assert share(noisy, SimulatedKind.GEL, contrast=0.2) < share(noisy, SimulatedKind.GEL, contrast=0.6)
 
 
 def test_two_runs_are_equal():
@@ -201,7 +201,7 @@ def test_two_runs_are_equal():
 
 def test_a_visit_without_contrast_has_no_rates_of_enhancing_lesions():
     rates = calibrated(0.04, Contrast.FLAIR, settings=ONE)
-    assert {rate.kind for rate in rates} == {LesionKind.T2}
+    assert {rate.kind for rate in rates} == {SimulatedKind.T2}
 
 
 def test_every_lesion_is_counted_once_for_its_contrast_and_once_for_all(clear):
@@ -213,7 +213,7 @@ def test_every_lesion_is_counted_once_for_its_contrast_and_once_for_all(clear):
 
 
 def rate(diameter, found, inserted=10, contrast=0.4):
-    return DetectionRate("a", LesionKind.T2, contrast, diameter, inserted, found, 0.0, 1.0)
+    return DetectionRate("a", SimulatedKind.T2, contrast, diameter, inserted, found, 0.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -279,12 +279,12 @@ def test_beside_a_count_is_the_lesion_of_the_middle_contrast_of_the_settings():
     settings = CalibrationSettings()
     rates = [rate(s, n, contrast=c) for c, n in ((0.25, 0), (0.4, 9), (0.55, 10)) for s in (3.0, 4.0)]
     every = [*rates, rate(3.0, 5, contrast=None)]
-    assert usual_contrast(every, settings) == {LesionKind.T2: rates[2:4]}
+    assert usual_contrast(every, settings) == {SimulatedKind.T2: rates[2:4]}
     assert usual_contrast([], settings) == {}
     # the weakest one found no place: another contrast does not become the middle one
-    assert usual_contrast(rates[2:], settings) == {LesionKind.T2: rates[2:4]}
-    assert usual_contrast(rates[4:], settings) == {LesionKind.T2: []}
-    assert [settings.middle_contrast(kind) for kind in LesionKind] == [0.4, 0.4]
+    assert usual_contrast(rates[2:], settings) == {SimulatedKind.T2: rates[2:4]}
+    assert usual_contrast(rates[4:], settings) == {SimulatedKind.T2: []}
+    assert [settings.middle_contrast(kind) for kind in SimulatedKind] == [0.4, 0.4]
 
 
 def calibrate(head, **more):
@@ -333,7 +333,7 @@ def test_a_visit_without_place_says_so():
 
 
 def test_the_interval_is_that_of_wilson():
-    (found, _) = detection_rates("a", [(PlannedLesion(LesionKind.GEL, 3.0, 0.4), n < 7) for n in range(8)])
+    (found, _) = detection_rates("a", [(PlannedLesion(SimulatedKind.GEL, 3.0, 0.4), n < 7) for n in range(8)])
     # Brown, Cai and DasGupta (2001), eq. 4, with z = 1.96
     z, p, n = 1.959964, 7 / 8, 8
     middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))

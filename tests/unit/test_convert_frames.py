@@ -10,8 +10,10 @@ import pytest
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from mri_pipeline.convert import dcm2niix
+from mri_pipeline.convert.compare import require_equal_values
 from mri_pipeline.convert.dcm2niix import Converted, ExpectedGeometry, convert_series
-from mri_pipeline.convert.frames import decompressed, frames_of, require_equal_values
+from mri_pipeline.convert.decompress import decompressed
+from mri_pipeline.convert.frames import frames_of
 from mri_pipeline.core.errors import UnreadableUploadError
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.intake.deidentify import Blinding, deidentify

@@ -15,7 +15,7 @@ from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.images.agreement import agreement
 from mri_pipeline.images.joint_density import lattices_meet, sharpen, widened
 from mri_pipeline.images.midway import mean_affine, midway
-from mri_pipeline.images.register import Method, RegisterSettings, register_rigid
+from mri_pipeline.images.register import RegisterSettings, RegistrationMethod, register_rigid
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample, level_of, samples_of, smoothed_box, values_and_gradients
 from mri_pipeline.images.subject_grid import subject_grid
@@ -231,7 +231,7 @@ def test_what_does_not_match_is_marked_failed(head):
     few = RegisterSettings(kept_starts=(1, 2), max_points=(8000,) * 4)
     found = register_rigid(fixed, other, intra_modal=False, fixed_mask=mask, settings=few)
     assert found.failed
-    assert found.method in Method
+    assert found.method in RegistrationMethod
     assert found.quality < 0.2
 
 

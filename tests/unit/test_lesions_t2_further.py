@@ -18,8 +18,9 @@ from mri_pipeline.core.spatial import Affine, Image
 from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.t2.basins import FEATURES, candidates
+from mri_pipeline.lesions.t2.evidence import evidence_of_visits
 from mri_pipeline.lesions.t2.further import further_lesions
-from mri_pipeline.lesions.t2.segment import evidence_of_visits, segment_t2
+from mri_pipeline.lesions.t2.segment import segment_t2
 
 FLAIR, T1W, T2W = Contrast.FLAIR, Contrast.T1W, Contrast.T2W
 AT = (18, 5, 0)

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
+from benchmarks.simulated import merging, splitting
 from mri_pipeline.core.anatomy import Location
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import T2State
@@ -11,7 +12,7 @@ from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks, week_of
 from mri_pipeline.lesions.tracking.track import track_subject
 from mri_pipeline.phantom.designs import VISITS, active_subject, interrupted_subject
-from mri_pipeline.phantom.histories import merging, random_histories, splitting
+from mri_pipeline.phantom.histories import random_histories
 from mri_pipeline.phantom.placing import place_lesions
 from mri_pipeline.phantom.subject import SimulatedSubject, truth_masks
 from mri_pipeline.phantom.tissues import random_anatomy

@@ -15,16 +15,14 @@ LIBRARY = Path(mri_pipeline.__file__).parent
 NUMERICAL = {
     "MM2_PER_CM2", "ML_PER_MM3", "_MM3_PER_ML", "_FWHM_TO_SIGMA", "_MEAN_ABS_Z", "_LIMITS", "_TUKEY",
     "_ROUNDING", "_ROUNDING_MM3", "_EPSILON", "_EXACT", "_CONVERGED", "_MAX_ITERATIONS", "_POSITION_DECIMALS",
-    "_EVENLY", "_DAMPING", "_LEVELS", "OUTSIDE", "WHITE", "GREY", "CSF",
+    "_EVENLY", "_DAMPING", "_LEVELS", "OUTSIDE", "WHITE", "GREY", "CSF", "_ORDER", "MIN_POINTS", "SIZES_MM3",
 }  # fmt: skip
-"""Conversion of units, constants of distributions, indices, accuracy of floating-point numbers and of iterations."""
-REGISTRATION = {
-    "register.py", "matching.py", "joint_density.py", "agreement.py", "sampling.py", "resample.py", "brain_edge.py",
-    "bias.py", "duplicates.py",
-}  # fmt: skip
-"""Numerical methods: sampling, step sizes and bins; their settings proper are in the tree."""
-CHANGES_NO_NUMBER = {"face.py"}
-"""Acts on the images for readers alone. In the tree, its constants would make results and reads void."""
+"""Conversion of units, constants of distributions, indices, accuracy of floating-point numbers and of iterations, and
+the classes of a table."""
+REGISTRATION = {"matching.py", "joint_density.py", "resample.py", "duplicates.py"}
+"""Numerical methods: step sizes and bins; their settings proper are in the tree."""
+CHANGES_NO_NUMBER = {"face.py", "reading_tools.py"}
+"""Act on what readers see alone. In the tree, its constants would make results and reads void."""
 
 
 def numbers(path):
@@ -44,9 +42,34 @@ def test_no_threshold_is_outside_the_tree(room):
     outside = {
         f"{path.name}: {name}"
         for path in (LIBRARY / room).rglob("*.py")
-        if path.name not in REGISTRATION | CHANGES_NO_NUMBER and path.parent.name != "scoring"
+        if path.name not in REGISTRATION | CHANGES_NO_NUMBER
         for name in numbers(path)
         if name not in NUMERICAL
+    }
+    assert outside == set()
+
+
+COMMON = {0.0, 0.5, 1.0, 2.0}
+"""No thresholds: halves, units and doubles of formulas."""
+LEAST = 1e-3
+"""Smaller numbers avoid a division by 0."""
+FORMULAS = {
+    "features.py": {12.0},  # variance of a uniform distribution
+    "brain.py": {1e6},  # mm3 in a litre
+}
+
+
+@pytest.mark.parametrize("room", ["lesions", "images", "analysis"])
+def test_no_function_has_a_number_of_its_own(room):
+    outside = {
+        f"{path.name}, line {node.lineno}: {node.value}"
+        for path in (LIBRARY / room).rglob("*.py")
+        if path.name not in REGISTRATION | CHANGES_NO_NUMBER
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Constant) and isinstance(node.value, float)
+        if node.value > LEAST and node.value not in COMMON | FORMULAS.get(path.name, set())
     }
     assert outside == set()
 

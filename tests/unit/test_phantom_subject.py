@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from benchmarks.simulated import truth_on_grid
 from mri_pipeline.core.anatomy import Location
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.spatial import Affine, Grid, LabelImage
@@ -15,7 +16,7 @@ from mri_pipeline.phantom.anatomy import AnatomyTraits, Tissue, random_deformati
 from mri_pipeline.phantom.designs import VISITS, active_subject
 from mri_pipeline.phantom.histories import stable
 from mri_pipeline.phantom.placing import place_lesions
-from mri_pipeline.phantom.subject import simulate_subject, simulate_visit, truth_masks, truth_on_grid
+from mri_pipeline.phantom.subject import simulate_subject, simulate_visit, truth_masks
 from mri_pipeline.phantom.truth import subject_truth
 
 SEED = 77

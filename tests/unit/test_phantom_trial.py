@@ -16,7 +16,7 @@ from mri_pipeline.core.io.nifti import load_labels
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.designs import VISITS, SubjectDesign, active_subject, reference_designs
-from mri_pipeline.phantom.dummy import DummyRun, write_dummy_run
+from mri_pipeline.phantom.dummy import DummyRunFault, write_dummy_run
 from mri_pipeline.phantom.histories import appearing, stable
 from mri_pipeline.phantom.scanner import GE_MR750, PHILIPS_ACHIEVA, Dimension, acquisitions
 from mri_pipeline.phantom.subject import simulate_subject
@@ -145,7 +145,7 @@ def volunteer():
 
 @pytest.mark.parametrize(
     ("run", "series", "slices", "spacing"),
-    [(DummyRun.NO_FLAIR, 3, 54, 3.0), (DummyRun.GAP, 4, 36, 4.5), (DummyRun.THICK, 4, 33, 5.0)],
+    [(DummyRunFault.NO_FLAIR, 3, 54, 3.0), (DummyRunFault.GAP, 4, 36, 4.5), (DummyRunFault.THICK, 4, 33, 5.0)],
 )
 def test_bad_dummy_runs_are_bad_in_the_way_they_say(tmp_path, volunteer, run, series, slices, spacing):
     paths = write_dummy_run(volunteer, tmp_path, run=run, scanner=PHILIPS_ACHIEVA)
@@ -155,7 +155,7 @@ def test_bad_dummy_runs_are_bad_in_the_way_they_say(tmp_path, volunteer, run, se
         found.setdefault(header.SeriesDescription, []).append(header)
     found.pop("SURVEY")
     assert len(found) == series
-    assert ("T2W_FLAIR_TRA" in found) is (run is not DummyRun.NO_FLAIR)
+    assert ("T2W_FLAIR_TRA" in found) is (run is not DummyRunFault.NO_FLAIR)
     assert {len(v) for v in found.values()} == {slices}
     assert {float(h.SpacingBetweenSlices) for v in found.values() for h in v} == {spacing}
     assert run.reason

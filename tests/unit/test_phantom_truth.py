@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from benchmarks.simulated import merging, splitting
 from mri_pipeline.core.anatomy import Location
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import BlackHoleState, GelState, ScanStatus, T2State
@@ -15,11 +16,9 @@ from mri_pipeline.phantom.histories import (
     Activity,
     appearing,
     growing,
-    merging,
     random_histories,
     re_enhancing,
     shrinking,
-    splitting,
     stable,
     vanishing,
 )

@@ -107,7 +107,7 @@ def test_two_reads_require_two_readers_and_an_adjudicator():
 def test_a_reader_is_known_by_code_in_any_case_and_by_role():
     protocol = parse_protocol(TWO + READERS)
     assert [protocol.reader(code).code for code in ("r1", "R2", "adj")] == ["R1", "r2", "ADJ"]
-    with pytest.raises(SettingsError, match=r"expected a reader of trial\.toml \(R1, r2\), found another code"):
+    with pytest.raises(SettingsError, match=r"expected a reader of trial\.toml \(R1, r2\), found 'R3'"):
         protocol.reader("R3", Role.READER)
     with pytest.raises(SettingsError, match="reader ADJ: expected the role reader, found adjudicator"):
         protocol.reader("ADJ", Role.READER)

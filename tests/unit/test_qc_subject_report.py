@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind, VisitCalibration
+from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, SimulatedKind, VisitCalibration
 from mri_pipeline.core.errors import GridMismatchError
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
@@ -30,8 +30,8 @@ SHAPE = (40, 48, 24)
 RATES = tuple(
     DetectionRate("wk00", kind, contrast, diameter, 8, found, 0.4, 1.0)
     for kind, contrast, counts in (
-        (LesionKind.T2, None, (3, 4)), (LesionKind.T2, 0.25, (0, 2)), (LesionKind.T2, 0.4, (3, 7)),
-        (LesionKind.T2, 0.55, (8, 8)), (LesionKind.GEL, None, (6, 6)), (LesionKind.GEL, 0.4, (6, 6)),
+        (SimulatedKind.T2, None, (3, 4)), (SimulatedKind.T2, 0.25, (0, 2)), (SimulatedKind.T2, 0.4, (3, 7)),
+        (SimulatedKind.T2, 0.55, (8, 8)), (SimulatedKind.GEL, None, (6, 6)), (SimulatedKind.GEL, 0.4, (6, 6)),
     )
     for diameter, found in zip((3.0, 5.0), counts, strict=True)
 )  # fmt: skip

@@ -339,7 +339,7 @@ def test_a_wrong_password_leaves_a_report_that_is_not_signed(trial, own_cases, m
     monkeypatch.setattr("sys.stdin", io.StringIO("another password\n"))
     assert cli.invoke(["qualify", str(trial.root), "--cases", str(own_cases), "--by", "QA"]) == 2
     err = capsys.readouterr().err
-    assert "error: expected the password of data manager QA, found another" in err
+    assert "error: expected the password of data manager QA, found a wrong password" in err
     assert "Hint:  the report is not signed: " in err
     page, path = reports_of(trial)
     assert "Not signed." in page.read_text()

@@ -257,7 +257,10 @@ def test_export_refuses_what_it_cannot_do(export, derivatives, reads, tmp_path):
     with pytest.raises(UsageError, match="expected analysed visits that are not locked, found none"):
         export_worklist([], tmp_path / "none", reads=reads, key=KEY, number_lesions=number_lesions, face_of=None)
     item = item_from_derivatives(derivatives, SUBJECT, "wk00")
-    with pytest.raises(UsageError, match="expected every visit once"):
+    with pytest.raises(
+        UsageError,
+        match="found one for subject BCDF2345, visit wk00 and subject BCDF2345, visit wk00",
+    ):
         export_worklist(
             [item, replace(item)],
             tmp_path / "two",
@@ -447,7 +450,7 @@ def _break(folder, name):
         (
             "another word",
             UsageError,
-            r"line 2, column decision: expected accept or reject for T2 lesion 1, found another",
+            r"line 2, column decision: expected accept or reject for T2 lesion 1, found 'maybe'",
         ),
         ("added line", UsageError, "expected the proposed lesions, found a row of another lesion"),
         ("line twice", UsageError, "expected T2 lesion 1 once, found it twice"),
@@ -455,7 +458,11 @@ def _break(folder, name):
         ("no header", UsageError, "found none named reading_code, type, lesion, decision"),
         ("no lesions.csv", UsageError, "expected lesions.csv, found none"),
         ("stray mask", UsageError, "expected only the exported images and masks, found 1 more"),
-        ("rejected but overdrawn", UsageError, "expected rejected lesion 2 erased or unchanged"),
+        (
+            "rejected but overdrawn",
+            UsageError,
+            "expected rejected lesion 2 erased or unchanged, found label 1 in it",
+        ),
         ("numbers lost", UsageError, "expected accepted lesion 2, 3 under its own number"),
         ("accepted but erased", UsageError, "expected accepted lesion 2 in the mask, found it erased"),
         ("hole without lesion", UsageError, "found black hole 1 outside"),

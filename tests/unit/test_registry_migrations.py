@@ -17,7 +17,7 @@ from mri_pipeline.registry import Gate, Registry, ScannerFacts, ScannerState, Sc
 from mri_pipeline.registry.assignment_records import Edit
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import open_engine, writing
-from mri_pipeline.registry.jobs import SHORT, JobKind, JobState
+from mri_pipeline.registry.job_records import SHORT, JobKind, JobState
 from mri_pipeline.registry.schema import SCHEMA_VERSION, Base
 from mri_pipeline.registry.trail import append
 
@@ -286,7 +286,7 @@ def use_web_tables(registry):
     assert registry.assignments.add(one.code, edit, holder="tab")
     assert not registry.assignments.add(one.code, edit, holder="tab")
     assert registry.assignments.edits(one.code) == [edit]
-    with pytest.raises(UsageError, match="expected no operation during the signature, found one"):
+    with pytest.raises(UsageError, match="expected the 0 operations that were signed, found 1"):
         registry.assignments.sign(one.code, signature={}, edits=[], digest="", statement={})
     registry.assignments.sign(
         one.code, signature={"version": 1}, edits=[edit], digest="d", statement={"at": "now"}

@@ -35,7 +35,7 @@ def registry(trial):
 
 def analysed(registry, subject="BCDF2345", visit="wk00", site="S01"):
     registry.record_scan(subject, visit, site=site, upload_digest="d1", scanner=SCANNER)
-    registry.record_analysis(subject, visit, ScanStatus.ANALYSED)
+    registry.record_analyses(subject, {visit: (ScanStatus.ANALYSED, "")})
 
 
 def actions(registry):
@@ -98,9 +98,9 @@ def test_a_scan_on_its_way(registry):
     assert list(states) == [visit.label for visit in PROTOCOL.visits]
     assert states["wk00"] is ScanState.RECEIVED
     assert states["wk04"] is ScanState.MISSING
-    registry.record_analysis("BCDF2345", "wk00", ScanStatus.FAILED, reason="no brain found")
-    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED)
-    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED)
+    registry.record_analyses("BCDF2345", {"wk00": (ScanStatus.FAILED, "no brain found")})
+    registry.record_analyses("BCDF2345", {"wk00": (ScanStatus.ANALYSED, "")})
+    registry.record_analyses("BCDF2345", {"wk00": (ScanStatus.ANALYSED, "")})
     assert registry.subject("BCDF2345").visits[0].read is None
     assert registry.subject("BCDF2345").visits[0].findings == ("thick slices",)
     assert actions(registry)[len(NEW) :] == [
@@ -112,14 +112,14 @@ def test_a_scan_on_its_way(registry):
 def test_what_does_not_fit_is_refused_and_leaves_no_trace(registry):
     analysed(registry)
     before = actions(registry)
-    with pytest.raises(UsageError, match="expected no accepted scan, found another one"):
+    with pytest.raises(UsageError, match="expected no accepted scan, found an accepted scan"):
         registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="other")
     with pytest.raises(UsageError, match="expected the site it belongs to"):
         registry.record_scan("BCDF2345", "wk04", site="S02", upload_digest="x")
     with pytest.raises(SettingsError, match="expected a visit of the protocol"):
         registry.record_scan("BCDF2345", "wk99", site="S01", upload_digest="x")
     with pytest.raises(UsageError, match="expected an accepted scan, found none"):
-        registry.record_analysis("BCDF2345", "wk04", ScanStatus.ANALYSED)
+        registry.record_analyses("BCDF2345", {"wk04": (ScanStatus.ANALYSED, "")})
     with pytest.raises(UsageError, match="unknown code"):
         registry.subject("ZZZZ9999")
     assert actions(registry) == before
@@ -190,9 +190,9 @@ def test_a_replaced_scan_and_its_read_are_kept(registry):
         "BCDF2345", "wk00", site="S01", upload_digest="d1", receipt="r1", profile={"software": "v1"},
         identity=ScanIdentity(("p", "", ""), frozenset({"s"}), 700_000, before_infusion=True, images={"FLAIR": "f"}),
     )  # fmt: skip
-    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED)
+    registry.record_analyses("BCDF2345", {"wk00": (ScanStatus.ANALYSED, "")})
     record_read(registry, "wk00", "R1", counts=ReadCounts(accepted=3, digest="ab"))
-    with pytest.raises(UsageError, match="expected no accepted scan, found another one"):
+    with pytest.raises(UsageError, match="expected no accepted scan, found an accepted scan"):
         registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d2", receipt="r2")
     assert registry.record_scan(
         "BCDF2345", "wk00", site="S01", upload_digest="d2", receipt="r2", replace_because="wrong images",
@@ -235,9 +235,9 @@ def test_a_scan_that_was_replaced_during_its_analysis_is_not_analysed(registry):
         keys.append(registry.subject("BCDF2345").visits[0].scan_key)
     assert len(set(keys)) == 3
     for earlier in keys[:2]:
-        registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED, scan_keys={"wk00": earlier})
+        registry.record_analyses("BCDF2345", {"wk00": (ScanStatus.ANALYSED, "")}, scan_keys={"wk00": earlier})
         assert scan_states(registry)["wk00"] is ScanState.RECEIVED
-    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED, scan_keys={"wk00": keys[2]})
+    registry.record_analyses("BCDF2345", {"wk00": (ScanStatus.ANALYSED, "")}, scan_keys={"wk00": keys[2]})
     assert scan_states(registry)["wk00"] is ScanState.ANALYSED
 
 

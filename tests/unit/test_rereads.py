@@ -6,7 +6,7 @@ import pytest
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.reading.record import Purpose
+from mri_pipeline.reading.record import ReadPurpose
 from mri_pipeline.reading.worklist import is_drawn, reading_code
 from reading_centre.use_cases.reading.agreement import write_agreement
 from reading_centre.use_cases.reading.export_reads import export_reads
@@ -48,7 +48,7 @@ def trial(original, tmp_path):
     return copy_of(original, tmp_path)
 
 
-def code_of(trial, visit, purpose=Purpose.READ):
+def code_of(trial, visit, purpose=ReadPurpose.READ):
     return reading_code(Sealed.open(trial).secret("reading"), CODE, visit, purpose)
 
 
@@ -65,20 +65,20 @@ def without_gel(_code, row):
 def test_rereads_are_hidden_among_the_other_visits(trial, tmp_path):
     assert export_reads(trial.root, tmp_path / "second", reader="R1")["exported"] == 7
     rows = {row["reading_code"]: row for row in rows_of(tmp_path / "second" / "worklist.csv")}
-    again = {code_of(trial, visit, Purpose.REREAD) for visit in FIRST}
+    again = {code_of(trial, visit, ReadPurpose.REREAD) for visit in FIRST}
     assert again < set(rows)
     assert not again & {code_of(trial, visit) for visit in visits_of(trial)}
     series = {code: row["series"] for code, row in rows.items()}
     assert len({series[code] for code in again}) == 1
     assert not {series[code] for code in again} & {series[code] for code in set(rows) - again}
-    assert [rows[code_of(trial, visit, Purpose.REREAD)]["position"] for visit in FIRST] == ["1", "2", "3", "4"]
+    assert [rows[code_of(trial, visit, ReadPurpose.REREAD)]["position"] for visit in FIRST] == ["1", "2", "3", "4"]
 
 
 @pytest.mark.requirement("READ-06")
 def test_a_reread_changes_no_read_and_no_table_and_gives_the_agreement(trial, tmp_path):
     before, states = tables(trial), visits_of(trial)
     export_reads(trial.root, tmp_path / "second", reader="R1")
-    again = {code_of(trial, visit, Purpose.REREAD) for visit in FIRST}
+    again = {code_of(trial, visit, ReadPurpose.REREAD) for visit in FIRST}
     folder = decide(tmp_path / "second", without_gel, again)
     assert import_reads(trial.root, folder, reader="R1")["confirmed"] == 4
     assert (tables(trial), visits_of(trial)) == (before, states)
@@ -96,7 +96,7 @@ def test_a_reread_changes_no_read_and_no_table_and_gives_the_agreement(trial, tm
 
 def test_a_reread_is_that_of_its_reader(trial, tmp_path):
     export_reads(trial.root, tmp_path / "second", reader="R1")
-    code = code_of(trial, "wk00", Purpose.REREAD)
+    code = code_of(trial, "wk00", ReadPurpose.REREAD)
     for other in (tmp_path / "second" / "items").iterdir():
         if other.name != code:
             shutil.rmtree(other)

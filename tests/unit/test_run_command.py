@@ -154,16 +154,16 @@ def test_numbers_of_a_replaced_scan_are_neither_recorded_nor_in_tables(tmp_path,
     assert set(before.values()) == {ScanState.RECEIVED}  # the numbers of all visits were made with that scan
     with opened(trial) as registry:
         # a scan that is unknown by now, and one that was analysed together with it
-        registry.record_analysis("BENCH000", "none", ScanStatus.ANALYSED, scan_keys={"none": "earlier"})
+        registry.record_analyses("BENCH000", {"none": (ScanStatus.ANALYSED, "")}, scan_keys={"none": "earlier"})
         key = registry.subject("BENCH000").visits[0].scan_key
-        registry.record_analysis(
-            "BENCH000", "wk00", ScanStatus.ANALYSED, scan_keys={"wk00": key, "wk04": "earlier"}
+        registry.record_analyses(
+            "BENCH000", {"wk00": (ScanStatus.ANALYSED, "")}, scan_keys={"wk00": key, "wk04": "earlier"}
         )
     assert states(trial, "BENCH000") == before
     # as if its analysis had been recorded all the same
     with opened(trial) as registry:
         for visit in before:
-            registry.record_analysis("BENCH000", visit, ScanStatus.ANALYSED)
+            registry.record_analyses("BENCH000", {visit: (ScanStatus.ANALYSED, "")})
     with pytest.raises(
         UsageError,
         match="subject BENCH000, visit wk04: the analysis is of a scan that was replaced",

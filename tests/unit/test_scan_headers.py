@@ -14,7 +14,7 @@ from mri_pipeline.core.records import VisitQuality
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.duplicates import scan_digest
-from mri_pipeline.images.register import Method
+from mri_pipeline.images.register import RegistrationMethod
 from qc.registration import duplicate_qc_flag, forms_qc_flag, qc_flags
 from reading_centre.use_cases.analysis.one_scan import segment_images
 from workflows.alignment_records import (
@@ -138,7 +138,7 @@ def test_a_copy_has_the_digest_of_its_scan_however_it_was_saved():
 def test_a_copy_as_another_visit_keeps_its_place_and_as_another_contrast_has_failed():
     copy = head(scale=2.0).reoriented("LPS")
     visit = preparation.register(head(), copy, fixed_brain=None, intra_modal=True)
-    assert (visit.method, visit.failed) == (Method.SAME_SCAN, False)
+    assert (visit.method, visit.failed) == (RegistrationMethod.SAME_SCAN, False)
     assert np.allclose(visit.moving_to_fixed.matrix, np.eye(4))
     contrast = preparation.register(head(), copy, fixed_brain=None, intra_modal=False)
     assert contrast.failed

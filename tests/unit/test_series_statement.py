@@ -73,7 +73,7 @@ def test_a_statement_against_a_certain_header_stays_a_doubt():
         ({Contrast.FLAIR: 99}, "--series FLAIR=99: expected the number of a series of the upload, found 2, 4, 6, 7, 8"),
         ({Contrast.T2W: 4}, "--series T2w=4: expected a series that may be T2w, found that series 4 is FLAIR"),
         ({Contrast.T2W: 8}, "expected a series that may be T2w, found that series 8 is "),
-        ({Contrast.T1W: 2, Contrast.T1W_GD: 2}, "another series for each contrast, found one series for T1w and ce"),
+        ({Contrast.T1W: 2, Contrast.T1W_GD: 2}, "different series for each contrast, found one series for T1w and ce"),
     ],
 )  # fmt: skip
 def test_wrong_numbers_are_an_error_and_nothing_is_guessed(stated, match):
@@ -121,7 +121,7 @@ def test_a_statement_is_audited_and_a_wrong_one_is_not_a_refusal(tmp_path, capsy
     ingest(trial, sent, "wk04", stated=one)
     assert flair_of(trial) == 1
     ingest(trial, sent, "wk04")  # the statement need not be repeated
-    with pytest.raises(UsageError, match="expected no accepted scan, found another one"):
+    with pytest.raises(UsageError, match="expected no accepted scan, found an accepted scan"):
         ingest(trial, sent, "wk04", stated=other)
     for _ in range(2):  # the second time nothing changes
         ingest(trial, sent, "wk04", stated=other, replace_because="the other FLAIR")

@@ -167,11 +167,19 @@ def test_a_key_file_signs_too(trial, tmp_path):
 @pytest.mark.parametrize(
     ("reader", "proof", "message"),
     [
-        ("R1", lambda path: password("wrong horse battery"), "expected the password of reader R1, found another"),
-        ("R1", lambda path: password(""), "expected the password of reader R1, found another"),
-        ("R1", key, "expected the key file of reader R1, found another"),
+        (
+            "R1",
+            lambda path: password("wrong horse battery"),
+            "expected the password of reader R1, found a wrong password",
+        ),
+        ("R1", lambda path: password(""), "expected the password of reader R1, found a wrong password"),
+        ("R1", key, "expected the key file of reader R1, found a wrong key"),
         ("R1", lambda path: None, "reader R1: expected an account in trial.toml, found none"),
-        ("R2", lambda path: key(path, KEY + b"\n"), "expected the key file of reader R2, found another"),
+        (
+            "R2",
+            lambda path: key(path, KEY + b"\n"),
+            "expected the key file of reader R2, found a wrong key",
+        ),
         ("R2", lambda path: password(PASSWORD), "reader R2: expected the reader's key file, found none"),
         ("R2", lambda path: Proof(key_file=path / "none"), "expected a key file that can be read, found none"),
         ("R3", lambda path: password(PASSWORD), "reader R3: expected an account in trial.toml, found none"),
@@ -185,7 +193,7 @@ def test_nothing_is_locked_without_the_readers_own_account(trial, tmp_path, read
     assert statuses(trial) == {ReadStatus.CONFIRMED}
     assert entries(trial, "read locked") == []
     refused = entries(trial, "signature refused")
-    assert [entry.reader for entry in refused] == ([reader] if "another" in message or "read, " in message else [])
+    assert [entry.reader for entry in refused] == ([reader] if "wrong" in message or "read, " in message else [])
 
 
 def test_a_damaged_hash_is_a_fault_of_the_settings(trial):
@@ -284,7 +292,10 @@ def test_a_correction_is_a_new_version_linked_to_the_locked_one(trial):
     [
         ({"reason": " "}, "expected a text as reason, found none"),
         ({"reader": "R2", "proof": None}, "reader R2: expected the reader's key file"),
-        ({"proof": password("wrong horse battery")}, "expected the password of reader R1, found another"),
+        (
+            {"proof": password("wrong horse battery")},
+            "expected the password of reader R1, found a wrong password",
+        ),
         ({"subject": "BCDF2345"}, "expected a subject of the trial, found the unknown code"),
         ({"visit": "wk99"}, "expected a visit of the protocol"),
     ],
@@ -337,7 +348,7 @@ def test_the_command_asks_for_the_password_and_says_what_is_signed(trial, monkey
     arguments = ["read", str(trial.root), "--reader", "R1"]
     monkeypatch.setattr("sys.stdin", io.StringIO("wrong\n"))
     assert cli.invoke([*arguments, "--lock"]) == 2
-    assert "expected the password of reader R1, found another" in capsys.readouterr().err
+    assert "expected the password of reader R1, found a wrong password" in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin", io.StringIO(PASSWORD + "\n"))
     assert cli.invoke([*arguments, "--lock"]) == 0
     captured = capsys.readouterr()

@@ -254,7 +254,10 @@ def test_a_text_that_a_transport_file_cannot_hold_is_refused_and_nothing_is_left
         ("S01,0012,wk04,31.03.2026,", r"^schedule\.csv, line 3, column date: expected a date such as 2026-03-31"),
         ("S01,0012,wk04,20260331,", r"line 3, column date: expected a date"),
         ("S01,0012,wk04,2026-02-30,", r"line 3, column date: expected a date"),
-        ("S01,0012,wk05,2026-03-31,", r"line 3, column visit: expected a planned visit .* found another label"),
+        (
+            "S01,0012,wk05,2026-03-31,",
+            r"line 3, column visit: expected a planned .* found a label of 4 characters",
+        ),
         ("S01,0012,wk00,2026-03-31,", r"line 3, column visit: expected every visit once, found it twice"),
         ("S01,0012,wk04,2026-03-31,2026-03-02", r"line 3, column rfstdtc: expected one reference date"),
         ("S01,,wk04,2026-03-31,", r"line 3, column subject: expected a value, found none"),

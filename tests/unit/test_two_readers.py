@@ -11,7 +11,7 @@ from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.adjudication import blinded_order
-from mri_pipeline.reading.record import Opinion, Purpose
+from mri_pipeline.reading.record import Opinion, ReadPurpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.registry.audit import AuditAction
@@ -57,7 +57,7 @@ def trial(original, tmp_path):
     return copy_of(original, tmp_path, "worklist")
 
 
-def code_of(trial, visit, purpose=Purpose.READ):
+def code_of(trial, visit, purpose=ReadPurpose.READ):
     return reading_code(Sealed.open(trial).secret("reading"), CODE, visit, purpose)
 
 
@@ -105,7 +105,7 @@ def test_one_of_two_reads_counts_for_nothing_and_the_second_replaces_none(trial,
 
 
 def test_unknown_readers_and_a_third_one_are_refused(trial, tmp_path):
-    with pytest.raises(SettingsError, match=r"expected a reader of trial.toml \(R1, R2, R3, ADJ\), found another"):
+    with pytest.raises(SettingsError, match=r"expected a reader of trial.toml \(R1, R2, R3, ADJ\), found 'R9'"):
         read(trial, tmp_path, "R9")
     read(trial, tmp_path, "R1")
     read(trial, tmp_path, "R2", lambda code, row: "reject")
@@ -158,7 +158,7 @@ def test_the_adjudicator_is_told_in_what_the_reads_differ(trial, tmp_path, known
     read(trial, tmp_path, "R2", lambda c, row: "reject" if c == first else lesions_but_no_holes(c, row))
     export_reads(trial.root, tmp_path / "dispute", reader="ADJ")
     rows = {row["reading_code"]: row for row in rows_of(tmp_path / "dispute" / "worklist.csv")}
-    of = {week: code_of(trial, week, Purpose.ADJUDICATION) for week in ("wk00", "wk04")}
+    of = {week: code_of(trial, week, ReadPurpose.ADJUDICATION) for week in ("wk00", "wk04")}
     assert rows.keys() == set(of.values())
     for code, row in rows.items():
         lesions = rows_of(tmp_path / "dispute" / "items" / code / "lesions.csv")
@@ -217,7 +217,7 @@ def sides(trial, visit):
 def test_the_adjudicator_sees_both_reads_and_no_reader(trial, tmp_path, disputed):
     folder = tmp_path / "dispute"
     (item,) = (folder / "items").iterdir()
-    assert item.name == code_of(trial, disputed, Purpose.ADJUDICATION) != code_of(trial, disputed)
+    assert item.name == code_of(trial, disputed, ReadPurpose.ADJUDICATION) != code_of(trial, disputed)
     for name, reader in zip("AB", sides(trial, disputed), strict=True):
         shown = nifti.load_labels(item / f"{name}_gel.nii.gz")
         assert np.array_equal(shown.mask, masks_of(trial, disputed, reader).gel.mask)

@@ -13,7 +13,7 @@ from mri_pipeline.core.accounts import READING_ROLES, Role
 from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.reading.accounts import account_fingerprint, password_hash
 from mri_pipeline.registry import sessions
-from mri_pipeline.registry.jobs import JobKind
+from mri_pipeline.registry.job_records import JobKind
 from mri_pipeline.registry.schema import SessionRow
 from reading_centre.use_cases.trial import people
 from reading_centre.use_cases.trial.people import finish_passwords, set_password

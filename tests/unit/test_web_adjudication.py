@@ -8,7 +8,7 @@ import pytest
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.records import ReadStatus
-from mri_pipeline.reading.record import Purpose
+from mri_pipeline.reading.record import ReadPurpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.registry.assignment_records import AssignmentState
@@ -233,7 +233,7 @@ def test_another_label_over_an_enlarged_and_rejected_lesion_is_a_contradiction(r
     present = next(one for one in asked(desk) if (one["kind"], one["number"]) == ("T2", own["number"]))
     assert desk.decide(present, "reject", number + 1, "vessel").status_code == 200
     (contradiction,) = desk.get("summary").json()["contradictions"]
-    assert "found another label in it" in contradiction
+    assert "found label 60 in it" in contradiction
     assert sign(desk).status_code == 409
 
 
@@ -246,7 +246,7 @@ def test_what_is_refused(room):
     answer = sign(desk)
     assert answer.status_code == 409
     assert f"{len(asked(desk))} undecided" in answer.text
-    assert [one for one in room.worklists.of("R1") if one.purpose != Purpose.READ] == []
+    assert [one for one in room.worklists.of("R1") if one.purpose != ReadPurpose.READ] == []
     reader = browser(room, "R1")
     assert reader.get(f"{desk.url}/reads/A/T2").status_code == 403
     assert reader.get(f"{desk.url}/case").status_code == 404
@@ -338,6 +338,6 @@ def test_an_unlocked_adjudication_is_a_new_case_and_the_next_version(trial, room
 
 def test_the_code_of_an_adjudication_is_of_its_own(trial, room, desk):
     key = Sealed.open(trial).secret("reading")
-    codes = {reading_code(key, SUBJECT, "wk04", purpose) for purpose in Purpose}
+    codes = {reading_code(key, SUBJECT, "wk04", purpose) for purpose in ReadPurpose}
     assert desk.url.rsplit("/", 1)[1] not in codes
     assert len(codes) == 3

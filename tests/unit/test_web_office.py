@@ -17,7 +17,7 @@ from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry, ScannerFacts
-from mri_pipeline.registry.jobs import LONG, MOST_ATTEMPTS_LONG, JobKind
+from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind
 from reading_centre.use_cases.office.visits import sites_at_a_glance, totals
 from reading_centre.use_cases.tables.trial_tables import WrittenTables
 from reading_centre.use_cases.trial.init import init_trial

@@ -265,7 +265,7 @@ def test_a_case_is_neither_signed_nor_opened_while_a_withdrawn_scan_is_in_its_an
     assert room.worklists.of("R1") == []
     with opened(trial) as registry:
         for visit in ("wk04", "wk12"):
-            registry.record_analysis(SUBJECT, visit, ScanStatus.ANALYSED)
+            registry.record_analyses(SUBJECT, {visit: (ScanStatus.ANALYSED, "")})
     assert {one.visit for one in room.worklists.of("R1")} >= {"wk04", "wk12"}
 
 

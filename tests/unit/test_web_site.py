@@ -21,7 +21,7 @@ import pytest
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UploadRefusedError, UsageError
 from mri_pipeline.intake.quarantined import quarantine_entries
-from mri_pipeline.registry.jobs import SHORT, JobKind, JobState
+from mri_pipeline.registry.job_records import SHORT, JobKind, JobState
 from reading_centre.use_cases import serve
 from reading_centre.use_cases.trial.private_folder import WAITING
 from reading_centre.use_cases.uploads import job_work, site_door

@@ -171,7 +171,7 @@ def test_the_other_visits_are_to_be_analysed_again(trial):
     """Their lesions were found together with the scan that is gone."""
     code = code_of(trial)
     with opened(trial) as registry:
-        registry.record_analysis(code, "wk04", ScanStatus.ANALYSED)
+        registry.record_analyses(code, {"wk04": (ScanStatus.ANALYSED, "")})
         registry.record_reads(
             {(code, "wk04"): ReadCounts(digest="cd" * 32)}, reader="R1", status=ReadStatus.CONFIRMED
         )
@@ -220,7 +220,7 @@ def queries(trial):
     [
         ({"visit": "wk12"}, UsageError, "expected an accepted scan, found none"),
         ({"subject": "0002"}, UsageError, "site S01: expected the number of a subject with accepted scans"),
-        ({"site": "S09"}, SettingsError, "expected a site of trial.toml .S01, S02., found another code"),
+        ({"site": "S09"}, SettingsError, "expected a site of trial.toml .S01, S02., found 'S09'"),
         ({"reason": " "}, UsageError, "expected a text as reason, found none"),
         ({"by": ""}, UsageError, "expected a text as by, found none"),
     ],
@@ -283,7 +283,7 @@ def test_a_scan_that_is_withdrawn_during_a_run_gets_no_status(trial):
     with opened(trial) as registry:
         key = {visit.visit: visit.scan_key for visit in registry.subject(code).visits}["wk00"]
         withdraw(trial)
-        registry.record_analysis(code, "wk00", ScanStatus.ANALYSED, scan_keys={"wk00": key})
+        registry.record_analyses(code, {"wk00": (ScanStatus.ANALYSED, "")}, scan_keys={"wk00": key})
         assert registry.differences_from_audit() == []
     assert [held.visit for held in agree(trial)] == ["wk04"]
 

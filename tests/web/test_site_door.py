@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry
-from mri_pipeline.registry.jobs import JobKind, JobState
+from mri_pipeline.registry.job_records import JobKind, JobState
 from tests.unit import ingest_trial
 from tests.unit.office_trial import STAFF, write_office_trial
 from tests.unit.test_web_office import SCANNER

@@ -303,10 +303,11 @@ def load_filters(path: Path) -> Filters:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"--bids-filter-file: expected a JSON file, found none in {path.name}") from error
-    if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
-        raise SettingsError(
-            "--bids-filter-file: expected an object of entities for each contrast, found another type"
-        )
+    for value in (content, *(content.values() if isinstance(content, dict) else ())):
+        if not isinstance(value, dict):
+            raise SettingsError(
+                f"--bids-filter-file: expected an object of entities for each contrast, found {json.dumps(value)[:24]}"
+            )
     filters: dict[Contrast, dict[str, tuple[str, ...]]] = {}
     for key, entities in content.items():
         if key.lower() in _OTHER_KEYS:

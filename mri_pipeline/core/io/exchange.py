@@ -77,7 +77,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def identity(folder: Path) -> tuple[int, int] | None:
-    """What `replace_folder` changes.
+    """Inode of a folder and time of its last change. `replace_folder` changes them.
 
     Parameters
     ----------

@@ -102,7 +102,7 @@ def load_transform(path: Path | str) -> Affine:
     try:
         transform = sitk.ReadTransform(str(path))
         if not transform.IsLinear():
-            raise ImageError(f"{path.name}: expected a linear ITK transform, found another")
+            raise ImageError(f"{path.name}: expected a linear ITK transform, found {transform.GetName()}")
     except RuntimeError as error:
         raise ImageError(f"expected an ITK transform file, found {path.name} that cannot be read") from error
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))

@@ -17,7 +17,7 @@ _ESCAPES: Final = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}
 
 
 def write_manifest(folder: Path) -> int:
-    """Write the digests of all files of a folder into its `MANIFEST`. Links are no files.
+    """Write the digests of all files of a folder into its `MANIFEST`. Links are left out.
 
     Parameters
     ----------

@@ -291,7 +291,7 @@ def load_labels(path: Path | str) -> LabelImage:
 
 
 def save(image: Image | LabelImage, path: Path | str, *, forms_of: Path | str | None = None) -> Path:
-    """Write an image compressed, with qform and sform set and no text from anywhere in its header.
+    """Write an image compressed, with qform and sform set and no text in its header.
 
     The bytes depend on the voxels and the grid alone (no time stamp), so equal images are equal files.
 

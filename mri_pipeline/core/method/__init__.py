@@ -9,30 +9,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mri_pipeline.core.method.black_holes import BlackHoleSettings
+from mri_pipeline.core.method.brain import BrainSettings
 from mri_pipeline.core.method.gel import GelEvidenceMethod, GelNodeRanges, GelNodes, GelProbability, GelSettings
-from mri_pipeline.core.method.images import (
-    BiasSettings,
-    BrainSettings,
-    EnhancementCheckMethod,
+from mri_pipeline.core.method.intensities import BiasSettings, EnhancementCheckMethod, NormaliseMethod
+from mri_pipeline.core.method.registration import (
+    AgreementMethod,
+    CoverageMethod,
     GridMethod,
-    NormaliseMethod,
-    RegionsMethod,
+    MutualInformationMethod,
     RegisterSettings,
-    TissueExtent,
-    TissueSettings,
+    SamplingMethod,
 )
+from mri_pipeline.core.method.scoring import ScoringMethod
 from mri_pipeline.core.method.t2 import (
     ExternalMask,
     LocalContrastMethod,
-    T2Appearing,
-    T2Basins,
     T2Border,
     T2Evidence,
     T2Fluid,
     T2Settings,
     T2Symmetry,
-    T2Visits,
 )
+from mri_pipeline.core.method.t2_basins import T2Basins
+from mri_pipeline.core.method.t2_visits import T2Appearing, T2Visits
+from mri_pipeline.core.method.tissue import RegionsMethod, TissueExtent, TissueSettings
 from mri_pipeline.core.method.tracking import ChangeMethod, TrackingMethod
 
 
@@ -49,8 +49,10 @@ class Method:
     gel, gel_evidence, gel_nodes, gel_node_ranges, gel_probability
         Detection of enhancing lesions.
     black_holes : BlackHoleSettings
-    registration : RegisterSettings
-        Registration of scans and of the template.
+    registration, sampling, agreement, mutual_information
+        Registration of scans and its quality.
+    coverage : CoverageMethod
+        Share of the brain that a scan must show.
     bias : BiasSettings
         Bias field correction.
     brain : BrainSettings
@@ -67,6 +69,8 @@ class Method:
         Comparison of the T1 before and after contrast at intake.
     grid : GridMethod
         Grid of the subject's space.
+    scoring : ScoringMethod
+        Scores of a mask against a reference.
     """
 
     t2: T2Settings = field(default_factory=T2Settings)
@@ -96,6 +100,11 @@ class Method:
     enhancement_check: EnhancementCheckMethod = field(default_factory=EnhancementCheckMethod)
     tissue_extent: TissueExtent = field(default_factory=TissueExtent)
     grid: GridMethod = field(default_factory=GridMethod)
+    sampling: SamplingMethod = field(default_factory=SamplingMethod)
+    agreement: AgreementMethod = field(default_factory=AgreementMethod)
+    mutual_information: MutualInformationMethod = field(default_factory=MutualInformationMethod)
+    coverage: CoverageMethod = field(default_factory=CoverageMethod)
+    scoring: ScoringMethod = field(default_factory=ScoringMethod)
 
 
 METHOD = Method()

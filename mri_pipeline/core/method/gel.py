@@ -15,8 +15,10 @@ class GelSettings:
         A lesion contains a voxel with at least this enhancement and this many standard deviations of white matter.
     seed_enhancement_alone : float
         Minimum seed enhancement without a pre-contrast T1: normal tissue varies by up to 0.15.
+    upper_quantile : float
+        Quantile of the enhancement of a component that stands for its peak: not the maximum, which is noise.
     edge_share : float
-        The border of a lesion is where enhancement falls to this fraction of the upper decile of the lesion.
+        The border of a lesion is where enhancement falls to this fraction of that quantile: the half maximum.
     least_enhancement : float
         Minimum enhancement of a voxel.
     least_local_enhancement : float
@@ -50,6 +52,7 @@ class GelSettings:
     seed_enhancement: float = 0.15
     seed_enhancement_alone: float = 0.2
     seed_noise: float = 3.5
+    upper_quantile: float = 0.9
     edge_share: float = 0.5
     least_enhancement: float = 0.08
     least_local_enhancement: float = 0.0
@@ -210,7 +213,9 @@ class GelNodeRanges:
 
 @dataclass(frozen=True)
 class GelProbability:
-    """Constants of the probability of enhancing components.
+    """Constants of the probability of the candidates of the rules (`lesions.gel.probability`).
+
+    The coefficients of the model were fitted with these values (`training`).
 
     Parameters
     ----------

@@ -33,6 +33,8 @@ class T2Settings:
         underestimates their size. They extend, by up to `reach_mm`, to half-way between their peak and white matter.
     sure_score, likely_prior : float
         The brightness of the lesions is estimated from voxels above this score at locations of at least this prior.
+    upper_quantile : float
+        Quantile of the score of these voxels that is the brightness of the lesions.
     rim_darkest, rim_volume_mm3 : float
         Components of up to this volume whose mean of the darkest FLAIR within 2.5 mm is below this value adjoin CSF.
         They are rim and caps of the ventricles, choroid plexus or flow, unless they are `bright`.
@@ -62,6 +64,7 @@ class T2Settings:
     reach_mm: float = 2.0
     small_mm3: float = 65.0
     sure_score: float = 1.5
+    upper_quantile: float = 0.9
     likely_prior: float = 0.018
     rim_darkest: float = -2.0
     rim_volume_mm3: float = 500.0
@@ -114,6 +117,8 @@ class T2Evidence:
         Quantile of FLAIR in grey matter: the lower part of its histogram is partial volume with CSF.
     least_weight : float
         Minimum weight of the surroundings of a voxel.
+    truncate : float
+        Extent of the Gaussian kernels in their standard deviations: 99.7 % of their weight.
     """
 
     fine_mm: float = 0.6
@@ -133,6 +138,7 @@ class T2Evidence:
     sure: float = 0.8
     grey_quantile: float = 0.75
     least_weight: float = 1e-3
+    truncate: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -161,76 +167,6 @@ class LocalContrastMethod:
     normal_z: float = 2.0
     sure_white_matter: float = 0.8
     least_spread: float = 0.05
-
-
-@dataclass(frozen=True)
-class T2Visits:
-    """Longitudinal consistency of T2 lesions.
-
-    Parameters
-    ----------
-    smoothing_mm : float
-        Gaussian blur before two visits are compared.
-    width : float
-        Difference in noise SD at which the weight of a visit is 0.6. A lesion that appears or vanishes changes by
-        five or more and has almost no weight.
-    sure : float
-        Scores are clipped to this distance from the threshold, so that one visit cannot outweigh all others.
-    least_noise : float
-        Minimum noise of a difference, as a multiple of white matter.
-    proven_z : float
-        Change in noise SD that proves a new lesion; noise alone exceeds it in fewer than one voxel in a million.
-    least_white_matter : float
-        Minimum mean probability of white matter of such a lesion: cortex differs between scans by partial volume.
-    """
-
-    smoothing_mm: float = 1.0
-    width: float = 2.0
-    sure: float = 3.0
-    least_noise: float = 0.01
-    proven_z: float = 5.0
-    least_white_matter: float = 0.5
-
-
-@dataclass(frozen=True)
-class T2Appearing:
-    """Faint T2 lesions that appear or vanish between two visits.
-
-    Changes are in noise SD. Contrast is relative to the white matter around, in standard deviations of normal white
-    matter.
-
-    Parameters
-    ----------
-    least_z : float
-        Minimum mean change. Chosen on rescans of patients 07 and 19 (benchmarks/serial/new_lesions.py, seed 607, two
-        and three visits): unchanged tissue that meets the other criteria had at most 5.1; of seven inserted lesions
-        from 5 mm that meet them at two visits, six had 5.7 or more.
-    least_prominence_z : float
-        A maximum of the change is this far above its saddle to a higher one.
-    border_share : float
-        A lesion extends to this share of the height of its maximum. Noise raises the maximum of a faint lesion. With
-        0.5 the median volume of the inserted lesions from 5 mm was two thirds of the true one, with 0.4 nine tenths,
-        with 0.33 eleven tenths.
-    normal_contrast : float
-        White matter up to this far from its mode is normal: 95 % of it.
-    most_opposite, around_mm : float
-        The opposite change within this distance is at most this fraction of the maximum. Edges that moved by a part of
-        a slice had 0.8 to 0.95, inserted lesions at most 0.6.
-    present_share : float
-        A lesion is present at another visit if its mean contrast is at least this fraction of that at the accepting
-        visit, and above the midpoint of the accepting pair: half of its height.
-    same_share : float
-        A change of the visit itself of which at least this fraction is lesion already is that lesion.
-    """
-
-    least_z: float = 5.5
-    least_prominence_z: float = 1.5
-    border_share: float = 0.4
-    normal_contrast: float = 2.0
-    most_opposite: float = 0.65
-    around_mm: float = 4.0
-    present_share: float = 0.5
-    same_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -296,75 +232,6 @@ class T2Symmetry:
 
 
 @dataclass(frozen=True)
-class T2Basins:
-    """Candidates for small and faint T2 lesions, and their acceptance.
-
-    Contrast is relative to the white matter around, in standard deviations of normal white matter.
-
-    Parameters
-    ----------
-    least_spread : float
-        Minimum of that standard deviation, in the unit of `lesions.contrast`.
-    least_prominence : float
-        A local maximum is this far above its saddle to a higher one.
-    rounding : float
-        Relative rounding error of that difference.
-    least_peak : float
-        Minimum contrast of a local maximum.
-    floor : float
-        Minimum contrast of a basin.
-    most_contrast, most_score : float
-        Contrasts, and scores of the T2 rule relative to its threshold, are clipped to this value.
-    least_mm3, most_mm3 : float
-        Volume of a candidate.
-    near_mm, wide_mm : float
-        Width of the rings around a candidate. `near_mm` is also the distance to white matter, and the reach of the
-        mirrored position.
-    near_white_matter : float
-        Minimum mean probability of white matter near a local maximum.
-    mirror_smoothing_mm : float
-        Gaussian blur of the contrast at the mirrored position.
-    most_elongation : float
-        Elongations are clipped to this value.
-    far_mm : float
-        Distances to CSF are clipped to this value.
-    least_probability : float
-        Minimum probability of an accepted candidate. Chosen by leave-one-patient-out (benchmarks/accuracy): with 0.5
-        more lesions are found, and more false ones in heads without lesions.
-    least_contrast, least_score : float
-        An accepted candidate has at least this mean contrast, and at least this maximum of the score of the T2 rule
-        relative to its threshold. Noise in homogeneous white matter seldom reaches both.
-    most_grey_mm3 : float
-        Maximum volume of an accepted candidate that is grey matter. A larger one is a gyrus. With each patient left
-        out, the true ones of 07, 19 and P14 had 24 to 93 mm³, and all of 150 to 350 mm³ were gyri (of P14).
-    present_share : float
-        A lesion is present at another visit if its mean contrast is at least this fraction of that at the accepting
-        visit.
-    """
-
-    least_spread: float = 0.4
-    least_prominence: float = 0.6
-    rounding: float = 1e-4
-    least_peak: float = 2.2
-    floor: float = 0.8
-    most_contrast: float = 20.0
-    most_score: float = 8.0
-    least_mm3: float = 10.0
-    most_mm3: float = 4000.0
-    near_mm: float = 2.0
-    wide_mm: float = 4.0
-    near_white_matter: float = 0.15
-    mirror_smoothing_mm: float = 0.6
-    most_elongation: float = 5.0
-    far_mm: float = 15.0
-    least_probability: float = 0.6
-    least_contrast: float = 2.5
-    least_score: float = -2.0
-    most_grey_mm3: float = 100.0
-    present_share: float = 0.5
-
-
-@dataclass(frozen=True)
 class T2Border:
     """Assignment of faint components to T2 lesions.
 
@@ -379,15 +246,18 @@ class T2Border:
 
 @dataclass(frozen=True)
 class ExternalMask:
-    """Plausibility limits for the mask of an external segmenter.
+    """Constants of an external segmenter: its images, and the plausibility of its mask.
 
     Parameters
     ----------
+    brain_median : float
+        Median of the brain in the images for the command. Programs that round to integers lose no precision.
     most_of_brain : float
         Maximum fraction of the brain: the largest known lesion loads are about 0.15.
     most_outside : float
         Maximum fraction of the mask outside the brain: above it the mask is in a different space.
     """
 
+    brain_median: float = 1000.0
     most_of_brain: float = 0.5
     most_outside: float = 0.5

@@ -12,7 +12,12 @@ class ChangeMethod:
     Parameters
     ----------
     smoothing_sigma_mm : float
-        Gaussian blur of a FLAIR before the subtraction; omitted along an axis where it is below 0.3 voxels.
+        Gaussian blur of a FLAIR before the subtraction.
+    least_sigma : float
+        The blur is omitted along an axis where it is less than this many voxels: across thick slices the kernel would
+        be narrower than a voxel.
+    truncate : float
+        Extent of the kernel of the blur in its standard deviations: 99.7 % of its weight.
     hyperintense : float
         FLAIR above which tissue is hyperintense: more than the spread of white matter; lesions are 1.40 to 1.44 at
         their core in every case measured.
@@ -46,6 +51,8 @@ class ChangeMethod:
     """
 
     smoothing_sigma_mm: float = 0.7
+    least_sigma: float = 0.3
+    truncate: float = 3.0
     hyperintense: float = 1.15
     reach_mm: float = 3.0
     extent_z: float = 2.0
@@ -77,8 +84,8 @@ class TrackingMethod:
         lesions had at least 3.7. Of the new lesions in three real pairs (benchmarks/real_pairs.py) experts confirmed
         11 of 11 with 3 or more, and 1 of 4 below.
     place_min_overlap : float
-        Minimum overlap, as a fraction of the smaller lesion, for two lesions to be at the same location. The same
-        rule decides whether a reference lesion is detected (docs/definitions.md). Touching borders do not suffice.
+        Minimum overlap, as a fraction of the smaller lesion, for two lesions to be at the same location. Touching
+        borders do not suffice.
     zone_min_share : float
         Minimum fraction of a lesion in the zone along the ventricles or the cortex that counts as contact.
     """

@@ -27,6 +27,7 @@ from mri_pipeline.lesions.change.model import (
 )
 from mri_pipeline.lesions.components import label_lesions
 
+_TRUNCATE = METHOD.change.truncate
 SMOOTHING_SIGMA_MM = METHOD.change.smoothing_sigma_mm
 EXTENT_Z, SEED_Z = METHOD.change.extent_z, METHOD.change.seed_z
 HYPERINTENSE = METHOD.change.hyperintense
@@ -76,10 +77,10 @@ class SmoothFlair:
         spacing = np.array(flair.grid.spacing_mm)
         sigma = SMOOTHING_SIGMA_MM / spacing
         # across thick slices the kernel would be narrower than a voxel
-        sigma = np.where(sigma < 0.3, 0, sigma)
-        data, in_fov = ndimage.gaussian_filter(flair.data, sigma, truncate=3.0), flair.data > 0
+        sigma = np.where(sigma < METHOD.change.least_sigma, 0, sigma)
+        data, in_fov = ndimage.gaussian_filter(flair.data, sigma, truncate=_TRUNCATE), flair.data > 0
         if not in_fov.all():  # normalise within the field of view, so that its end is not a change
-            data[in_fov] /= ndimage.gaussian_filter(in_fov.astype(np.float32), sigma, truncate=3.0)[in_fov]
+            data[in_fov] /= ndimage.gaussian_filter(in_fov.astype(np.float32), sigma, truncate=_TRUNCATE)[in_fov]
         return cls(flair.grid, in_fov, data, gradient_magnitude(data, spacing))
 
     def reoriented(self, orientation: str) -> SmoothFlair:

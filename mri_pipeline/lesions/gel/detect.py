@@ -18,7 +18,7 @@ import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.components import ConnectedComponents, connected_parts
 from mri_pipeline.core.io.priors import GEL_NODES_FILE, load_model
 from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.method import METHOD
@@ -179,7 +179,7 @@ def _components(evidence: GelEvidence, brain: BoolArray, settings: GelSettings) 
     """Connected components of enhancing voxels that contain a seed."""
     high = _seed_level(evidence, settings)
     low = max(settings.least_enhancement, settings.edge_share * high)
-    labels, count = ndimage.label(brain & (evidence.enhancement >= low), structure(3))
+    labels, count = connected_parts(brain & (evidence.enhancement >= low))
     seeded = np.zeros(count + 1, dtype=bool)
     seeded[np.unique(labels[evidence.enhancement >= high])] = True
     return [piece for piece in pieces_of(labels, (0, 0, 0), evidence.grid, settings) if seeded[piece.number]]
@@ -193,7 +193,7 @@ def _judge(
     Vessels, dura and choroid plexus may connect most of the enhancing voxels of a head. The T2 correlate separates
     them again.
     """
-    labels, _ = ndimage.label(piece.voxels & evidence.correlate[piece.where], structure(3))
+    labels, _ = connected_parts(piece.voxels & evidence.correlate[piece.where])
     start = tuple(s.start for s in piece.where)
     parts = [p for p in pieces_of(labels, start, evidence.grid, settings) if _has_seed(p, evidence, settings)]
     if not parts:
@@ -225,7 +225,7 @@ def _candidate(
     grid, where, voxels = evidence.grid, piece.where, piece.voxels
     points = points_mm_of(piece, grid)
     volume = len(points) * grid.voxel_volume_mm3
-    enhancement = float(np.quantile(evidence.enhancement[where][voxels], 0.9))
+    enhancement = float(np.quantile(evidence.enhancement[where][voxels], settings.upper_quantile))
     features = GelFeatures(
         size=volume / rules.gel_min_volume_mm3,
         own_share=own_share,

@@ -144,7 +144,7 @@ def accepted_nodes(
 def _to_half_height(
     node: BoolArray, closed: BoolArray, values: NDArray[np.float32], spacing_mm: tuple[float, ...]
 ) -> BoolArray:
-    """A node and the connected voxels within `reach_mm` above half of its upper decile."""
-    bright = values >= float(np.quantile(values[node], 0.9)) / 2
+    """A node and the connected voxels within `reach_mm` above half of its peak."""
+    bright = values >= METHOD.gel.edge_share * float(np.quantile(values[node], METHOD.gel.upper_quantile))
     near = ndimage.distance_transform_edt(~node, sampling=spacing_mm) <= _NODES.reach_mm
     return np.asarray(ndimage.binary_propagation(node, structure(3), mask=node | (bright & near & ~closed)))

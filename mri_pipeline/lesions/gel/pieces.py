@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.graph import MCP_Geometric
 
-from mri_pipeline.core.components import structure
+from mri_pipeline.core.boxes import Box, widened_box
+from mri_pipeline.core.components import connected_parts, structure
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid
@@ -55,25 +57,21 @@ def pieces_of(
     list of Piece
         By ascending label.
     """
-    margin = np.ceil(np.divide(settings.surround_mm, grid.spacing_mm)).astype(int)
+    margin = np.ceil(np.divide(settings.surround_mm, grid.spacing_mm)).astype(int).tolist()
     found = []
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
-        # first and last voxel (exclusive) of the component, as indices of the image
-        first = np.add([s.start for s in box], start)
-        end = np.add([s.stop for s in box], start)
-        # the same of its box with the margin, cut at the edge of the image
-        low, high = np.maximum(first - margin, 0), np.minimum(end + margin, grid.shape)
-        voxels = np.zeros(high - low, dtype=bool)
-        voxels[_box(first - low, end - low)] = labels[box] == number
-        found.append(Piece(number, _box(low, high), voxels))
+        own = _moved(box, start)
+        where = widened_box(own, margin, grid.shape)
+        voxels = np.zeros([side.stop - side.start for side in where], dtype=bool)
+        voxels[_moved(own, [-side.start for side in where])] = labels[box] == number
+        found.append(Piece(number, where, voxels))
     return found
 
 
-def _box(first: NDArray[np.int_], end: NDArray[np.int_]) -> tuple[slice, ...]:
-    """Box from the first to the last voxel (exclusive), shape (3,) each."""
-    return tuple(slice(a, b) for a, b in zip(first.tolist(), end.tolist(), strict=True))
+def _moved(box: Box, by: Sequence[int]) -> Box:
+    return tuple(slice(side.start + k, side.stop + k) for side, k in zip(box, by, strict=True))
 
 
 def to_border(piece: Piece, enhancement: FloatArray, settings: GelSettings) -> Piece:
@@ -90,7 +88,7 @@ def to_border(piece: Piece, enhancement: FloatArray, settings: GelSettings) -> P
     Piece
     """
     values = enhancement[piece.where]
-    top = float(np.quantile(values[piece.voxels], 0.9))
+    top = float(np.quantile(values[piece.voxels], settings.upper_quantile))
     return replace(
         piece, voxels=piece.voxels & (values >= max(settings.edge_share * top, settings.least_enhancement))
     )
@@ -113,7 +111,7 @@ def joined(part: Piece, lesion: Piece, evidence: GelEvidence, rules: LesionRules
     -------
     Piece
     """
-    labels, count = ndimage.label(lesion.voxels, structure(3))
+    labels, count = connected_parts(lesion.voxels)
     if count < 2:
         return lesion
     values = evidence.enhancement[part.where]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from scipy.stats import binomtest
 
-from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind
+from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, SimulatedKind
 from mri_pipeline.lesions.insertion import PlannedLesion
 
 
@@ -26,16 +26,16 @@ def detection_rates(visit: str, found: Sequence[tuple[PlannedLesion, bool]]) -> 
 
     Examples
     --------
-    >>> lesions = [(PlannedLesion(LesionKind.T2, 3.0, 0.4), n < 8) for n in range(10)]
+    >>> lesions = [(PlannedLesion(SimulatedKind.T2, 3.0, 0.4), n < 8) for n in range(10)]
     >>> every, strong = detection_rates("wk04", lesions)
     >>> every.contrast, strong.contrast, every.rate, round(every.low, 2), round(every.high, 2)
     (None, 0.4, 0.8, 0.49, 0.94)
     """
-    groups: dict[tuple[LesionKind, float | None, float], list[bool]] = {}
+    groups: dict[tuple[SimulatedKind, float | None, float], list[bool]] = {}
     for lesion, hit in found:
         for contrast in (None, lesion.contrast):
             groups.setdefault((lesion.kind, contrast, lesion.diameter_mm), []).append(hit)
-    order = list(LesionKind)
+    order = list(SimulatedKind)
     rates = []
     for key in sorted(groups, key=lambda k: (order.index(k[0]), -1.0 if k[1] is None else k[1], k[2])):
         hits = groups[key]
@@ -45,7 +45,7 @@ def detection_rates(visit: str, found: Sequence[tuple[PlannedLesion, bool]]) -> 
 
 
 def smallest_shown(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> DetectionRate | None:
-    """The smallest size from which on a scan shows its lesions.
+    """The smallest size of lesion that a scan shows.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def is_known(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> b
 
 def usual_contrast(
     rates: Sequence[DetectionRate], settings: CalibrationSettings
-) -> dict[LesionKind, list[DetectionRate]]:
+) -> dict[SimulatedKind, list[DetectionRate]]:
     """The rates of lesions of usual contrast.
 
     Parameters
@@ -119,7 +119,7 @@ def usual_contrast(
 
     Returns
     -------
-    dict of LesionKind to list of DetectionRate
+    dict of SimulatedKind to list of DetectionRate
         For each kind with rates; empty if none of them are of usual contrast.
     """
     groups = by_contrast(rates)
@@ -129,7 +129,9 @@ def usual_contrast(
     }
 
 
-def by_contrast(rates: Sequence[DetectionRate]) -> Mapping[tuple[LesionKind, float | None], list[DetectionRate]]:
+def by_contrast(
+    rates: Sequence[DetectionRate],
+) -> Mapping[tuple[SimulatedKind, float | None], list[DetectionRate]]:
     """Group the rates of one visit by kind and contrast.
 
     Parameters
@@ -138,10 +140,10 @@ def by_contrast(rates: Sequence[DetectionRate]) -> Mapping[tuple[LesionKind, flo
 
     Returns
     -------
-    mapping of (LesionKind, float or None) to list of DetectionRate
+    mapping of (SimulatedKind, float or None) to list of DetectionRate
         In the order of `rates`.
     """
-    groups: dict[tuple[LesionKind, float | None], list[DetectionRate]] = {}
+    groups: dict[tuple[SimulatedKind, float | None], list[DetectionRate]] = {}
     for rate in rates:
         groups.setdefault((rate.kind, rate.contrast), []).append(rate)
     return groups

@@ -13,20 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.lesions.components import label_lesions, lesion_centroids_mm, lesion_volumes_mm3
 
-LEAST_MM3 = 3.0
-"""Smaller components do not count as true or false lesions (Commowick et al., Sci Rep 2018;8:13650)."""
-
-COVERED = 0.1
-"""A lesion is detected if the other mask covers at least this fraction of its volume."""
-
-ANIMA_ALPHA, ANIMA_BETA, ANIMA_GAMMA = 0.10, 0.70, 0.65
-"""Commowick et al., Sci Rep 2018;8:13650: a lesion is detected if more than alpha of it is covered. In addition, the
-covering lesions are taken by descending overlap until they make up gamma of the covered volume. None of them may have
-more than beta of its volume outside all lesions."""
-
+LEAST_MM3 = METHOD.scoring.least_mm3
+COVERED = METHOD.scoring.covered
+ANIMA_ALPHA, ANIMA_BETA, ANIMA_GAMMA = (
+    METHOD.scoring.anima_alpha,
+    METHOD.scoring.anima_beta,
+    METHOD.scoring.anima_gamma,
+)
 _MM3_PER_ML = 1000.0
 
 

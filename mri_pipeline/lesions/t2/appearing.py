@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.components import ConnectedComponents, connected_parts, structure
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Image
@@ -130,7 +130,7 @@ def changes_between(
 
 def _basins(landscape: NDArray[np.float32]) -> ConnectedComponents:
     """Basins of the maxima that can be a lesion."""
-    regions, _ = ndimage.label(landscape > _FLOOR_Z, structure(3))
+    regions, _ = connected_parts(landscape > _FLOOR_Z)
     labels, total = np.zeros(landscape.shape, dtype=np.int32), 0
     for number, box in enumerate(ndimage.find_objects(regions), start=1):
         region = regions[box] == number
@@ -157,7 +157,7 @@ def _around_maximum(parts: ConnectedComponents, landscape: NDArray[np.float32]) 
         at -= at.min(axis=0)
         box = np.zeros(at.max(axis=0) + 1, dtype=bool)
         box[tuple(at.T)] = True
-        regions = ndimage.label(box, structure(3))[0][tuple(at.T)]
+        regions = connected_parts(box)[0][tuple(at.T)]
         kept[own] = regions == regions[np.argmax(landscape.ravel()[parts.voxels[own]])]
     numbers = parts.number[kept]
     sizes = np.bincount(numbers, minlength=len(parts.sizes))

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.boxes import widened_box
+from mri_pipeline.core.components import ConnectedComponents, connected_parts, structure
 from mri_pipeline.core.distances import distance_to
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, Grid
@@ -105,11 +106,11 @@ def small_to_half_height(
     ndarray of bool, shape (x, y, z)
         A copy of `found` if there is no small lesion.
     """
-    labels, _ = ndimage.label(found, structure(3))
+    labels, _ = connected_parts(found)
     margin = [int(np.ceil(reach_mm / s)) for s in grid.spacing_mm]
     grown = found.copy()
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        where = tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(box, margin, strict=True))
+        where = widened_box(box, margin, found.shape)
         lesion, values = labels[where] == number, brightness[where]
         if np.count_nonzero(lesion) * grid.voxel_volume_mm3 >= small_mm3:
             continue

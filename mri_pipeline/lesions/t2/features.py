@@ -82,7 +82,10 @@ def smoothed(data: FloatArray, grid: Grid, sigma_mm: float) -> NDArray[np.float3
     """
     box = np.array(grid.spacing_mm) / np.sqrt(12.0)
     width = np.sqrt(np.maximum(sigma_mm**2 - box**2, 0.0)) / np.array(grid.spacing_mm)
-    return np.asarray(ndimage.gaussian_filter(data, width, mode="nearest", truncate=3.0), dtype=np.float32)
+    return np.asarray(
+        ndimage.gaussian_filter(data, width, mode="nearest", truncate=METHOD.t2_evidence.truncate),
+        dtype=np.float32,
+    )
 
 
 def surround(

@@ -64,10 +64,10 @@ def without_flow(found: BoolArray, visit: VisitImages, tissue: TissueMaps) -> Bo
 def enclosed_by_csf(found: Sequence[BoolArray], brains: Sequence[LabelImage], tissue: TissueMaps) -> BoolArray:
     """Places that CSF surrounds: choroid plexus, septum and fornix, folds of the dura.
 
-    They are bright on FLAIR in everybody, and lie deep in the brain or at its edge. Between, sulci surround lesions
-    below the cortex. A lesion of the corpus callosum adjoins CSF on one side, and has more white matter than CSF
-    around it. Septum and fornix have, too, but lie at the midline. The decision is made once for the lesions of all
-    visits together, so that it is the same at every visit.
+    They are bright on FLAIR in everybody and lie deep in the brain or at its edge. At depths in between, sulci can
+    surround a lesion below the cortex: nothing is removed there. A lesion of the corpus callosum adjoins CSF on one
+    side and has more white matter than CSF around it. The same holds for septum and fornix, which lie at the midline.
+    The decision is made once for the lesions of all visits together, so that it is the same at every visit.
 
     Parameters
     ----------
@@ -119,8 +119,8 @@ def _no_t2_correlate(
 ) -> BoolArray:
     """True for components of the medulla that are darker than grey matter on a T2w that covers most of them.
 
-    A lesion is bright on T2w, too. What is bright on FLAIR alone is an artefact. The rule is applied where FLAIR has
-    most flow artefacts (Lisanti et al., AJR 2007;188:716), from the pontomedullary sulcus downwards.
+    A lesion is bright on T2w, too. Tissue that is bright on FLAIR alone is an artefact. The rule is applied where FLAIR
+    has most flow artefacts (Lisanti et al., AJR 2007;188:716), from the pontomedullary sulcus downwards.
     """
     levels = _levels(Contrast.T2W, visit, tissue, apart_from) if Contrast.T2W in visit.contrasts else None
     if levels is None:

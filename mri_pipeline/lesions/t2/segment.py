@@ -31,11 +31,11 @@ from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.t2.basins import white_matter_contrast
 from mri_pipeline.lesions.t2.border import small_to_half_height, to_border, with_faint
 from mri_pipeline.lesions.t2.changes import proven_lesions
-from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, evidence_of
+from mri_pipeline.lesions.t2.evidence import evidence_of_visits
+from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence
 from mri_pipeline.lesions.t2.fluid import enclosed_by_csf, without_flow
 from mri_pipeline.lesions.t2.further import further_lesions
 from mri_pipeline.lesions.t2.symmetrical import symmetrical_grey_matter
-from mri_pipeline.lesions.t2.visits import agree
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,30 @@ def segment_t2(
         _segmented(visit, evidence, faint, threshold, tissue, rules=rules, settings=settings)
         for visit, evidence in zip(visits, evidences, strict=True)
     ]
+    found = _with_further(
+        found,
+        visits,
+        tissue,
+        evidences,
+        threshold=threshold,
+        rules=rules,
+        model=model or load_trees(T2_BASINS_FILE),
+    )
+    excluded = _bright_in_everybody(found, visits, tissue, evidences, threshold=threshold, settings=settings)
+    return [_without(there, excluded, rules) for there in found]
+
+
+def _with_further(
+    found: list[T2Segmentation],
+    visits: Sequence[VisitImages],
+    tissue: TissueMaps,
+    evidences: Sequence[Evidence],
+    *,
+    threshold: float,
+    rules: LesionRules,
+    model: BoostedTrees,
+) -> list[T2Segmentation]:
+    """Add the lesions that a comparison of visits proves, and those that the model accepts."""
     proven = proven_lesions(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
@@ -117,14 +141,27 @@ def segment_t2(
         evidences,
         threshold=threshold,
         known=[there.mask.mask for there in found],
-        model=model or load_trees(T2_BASINS_FILE),
+        model=model,
     )
     # each kind is judged alone: a stable lesion that adjoins an appearing one is lesion at every visit
     for more in (further, proven.faint):
         found = _with_all(found, more, visits, tissue, rules)
+    return found
+
+
+def _bright_in_everybody(
+    found: Sequence[T2Segmentation],
+    visits: Sequence[VisitImages],
+    tissue: TissueMaps,
+    evidences: Sequence[Evidence],
+    *,
+    threshold: float,
+    settings: T2Settings,
+) -> BoolArray:
+    """Structures that are no lesions: enclosed by CSF, or grey matter that is as bright on the other side."""
     masks = [there.mask.mask for there in found]
-    excluded = enclosed_by_csf(masks, [visit.brain for visit in visits], tissue)
-    excluded |= symmetrical_grey_matter(
+    enclosed = enclosed_by_csf(masks, [visit.brain for visit in visits], tissue)
+    return enclosed | symmetrical_grey_matter(
         masks,
         visits,
         (white_matter_contrast(visit, tissue).contrast for visit in visits),
@@ -132,58 +169,6 @@ def segment_t2(
         tissue,
         bright=settings.grey_bright,
     )
-    return [_without(there, excluded, rules) for there in found]
-
-
-def evidence_of_visits(
-    visits: Sequence[VisitImages], tissue: TissueMaps, settings: T2Settings
-) -> tuple[list[Evidence], float]:
-    """Feature maps of all visits with averaged scores (`agree`), and the score threshold of the subject.
-
-    Parameters
-    ----------
-    visits : sequence of VisitImages
-    tissue : TissueMaps
-    settings : T2Settings
-
-    Returns
-    -------
-    tuple of (list of Evidence, float)
-        A visit without T1 has the T1 of the others.
-    """
-    evidences = [
-        evidence_of(
-            visit, tissue, prior_weight=settings.prior_weight, grey_matter_penalty=settings.grey_matter_penalty
-        )
-        for visit in visits
-    ]
-    threshold = float(np.median([patient_threshold(evidence, tissue, settings) for evidence in evidences]))
-    agreed = agree(
-        [Image(evidence.score - np.float32(threshold), tissue.location.grid) for evidence in evidences],
-        [visit.contrasts[Contrast.FLAIR] for visit in visits],
-        [visit.brain for visit in visits],
-    )
-    return [
-        replace(evidence, score=above.data + np.float32(threshold))
-        for evidence, above in zip(_with_t1(evidences), agreed, strict=True)
-    ], threshold
-
-
-def _with_t1(evidences: Sequence[Evidence]) -> list[Evidence]:
-    """Fill missing T1 with the mean T1 of the other visits, so that grey matter is classified alike at all visits."""
-    known = [(evidence.t1, evidence.grey_t1) for evidence in evidences if evidence.t1 is not None]
-    if not known or (len(known) == len(evidences) and not any(np.isnan(t1).any() for t1, _ in known)):
-        return list(evidences)
-    number = np.sum([np.isfinite(t1) for t1, _ in known], axis=0, dtype=np.float32)
-    total = np.sum([np.nan_to_num(t1) for t1, _ in known], axis=0)
-    mean = np.where(number > 0, total / np.maximum(number, 1.0), np.float32(np.nan))
-    grey = float(np.mean([grey for _, grey in known]))
-    return [
-        replace(evidence, t1=mean, grey_t1=grey)
-        if evidence.t1 is None
-        else replace(evidence, t1=np.where(np.isnan(evidence.t1), mean, evidence.t1))
-        for evidence in evidences
-    ]
 
 
 def _with_all(
@@ -245,32 +230,6 @@ def _segmented(
         probability = 1.0 / (1.0 + np.exp(-2.0 * (evidence.score - threshold)))
     probability = np.where(mask.mask, np.maximum(probability, 0.5), probability)
     return T2Segmentation(Image(probability.astype(np.float32), grid), mask, threshold)
-
-
-def patient_threshold(evidence: Evidence, tissue: TissueMaps, settings: T2Settings) -> float:
-    """Score threshold of a patient, estimated from one visit.
-
-    The threshold is the largest of three values: grey matter plus `above_grey_matter`; `lesion_share` times the
-    upper decile of definitely bright voxels at likely locations; and `least_threshold`.
-
-    Parameters
-    ----------
-    evidence : Evidence
-    tissue : TissueMaps
-    settings : T2Settings
-
-    Returns
-    -------
-    float
-        In standard deviations of white matter. The second value is 0 if there is no definitely bright voxel.
-    """
-    sure = (evidence.score > settings.sure_score) & (tissue.lesion_prior.data > settings.likely_prior)
-    brightness = float(np.quantile(evidence.score[sure], 0.9)) if sure.any() else 0.0
-    return max(
-        evidence.grey_flair + settings.above_grey_matter,
-        settings.lesion_share * brightness,
-        settings.least_threshold,
-    )
 
 
 def _sure(evidence: Evidence, threshold: float, grid: Grid, settings: T2Settings) -> BoolArray:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy import ndimage
 from skimage.segmentation import watershed
 
-from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.components import ConnectedComponents, connected_parts, structure
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray
 
@@ -44,7 +43,7 @@ def basins_of(
     count : int
     """
     maxima = _prominent(landscape, least_prominence) & tops & (landscape > least_peak)
-    markers, count = ndimage.label(maxima, structure(3))
+    markers, count = connected_parts(maxima)
     labels = watershed(-landscape, markers, mask=landscape > floor, connectivity=structure(3))
     return np.asarray(labels, dtype=np.int32), int(count)
 

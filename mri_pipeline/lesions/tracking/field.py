@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.lesions.change.detect import REACH_MM, SmoothFlair, change_evidence
-from mri_pipeline.lesions.tracking.records import LabelledVisit
+from mri_pipeline.lesions.tracking.labelled import LabelledVisit
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +61,12 @@ class Field:
         UsageError
             If a visit is given twice.
         """
-        if len({v.visit for v in visits}) != len(visits):
-            raise UsageError("expected each visit once, found one twice", hint="give every visit its own label")
+        repeated = [label for label, times in Counter(v.visit for v in visits).items() if times > 1]
+        if repeated:
+            raise UsageError(
+                f"expected each visit once, found {', '.join(repeated)} more than once",
+                hint="give every visit its own label",
+            )
         for v in visits:
             for image in (v.t2_lesions, v.gel, v.black_holes, v.flair, v.t1_hypointensity):
                 if image is not None:

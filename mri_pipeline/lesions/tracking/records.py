@@ -1,189 +1,27 @@
-"""Row of counts and list of lesions of a visit."""
+"""List of the lesions of a visit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mri_pipeline.core.anatomy import Location
 from mri_pipeline.core.mask_label import MaskLabel
-from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import (
     BlackHoleState,
     ComparedMasks,
     GelState,
     LesionRecord,
     T2State,
-    VisitCounts,
 )
 from mri_pipeline.core.spatial import BoolArray, FloatArray, LabelImage
-from mri_pipeline.core.visits import VisitMasks
-from mri_pipeline.lesions.black_holes import hypointense, severe
-from mri_pipeline.lesions.change.detect import SmoothFlair
 from mri_pipeline.lesions.components import lesion_centroids_mm, lesion_volumes_mm3, values_of
 from mri_pipeline.lesions.tracking.compare import T2Comparison
-from mri_pipeline.lesions.tracking.gel import combined_unique_active, lesion_gel_states, overlaps
+from mri_pipeline.lesions.tracking.gel import lesion_gel_states, overlaps
+from mri_pipeline.lesions.tracking.labelled import Findings, LabelledVisit
 from mri_pipeline.lesions.tracking.location import locate
-
-ML_PER_MM3 = 1e-3
-
-
-@dataclass(frozen=True)
-class LabelledVisit:
-    """Lesions of one visit; all label images are numbered 1 to n at this visit.
-
-    Parameters
-    ----------
-    masks : VisitMasks
-        Masks of the visit. All components of T2 lesions are numbered, including those below the minimum volume.
-    t2 : LabelImage
-        Numbered T2 lesions.
-    gel, black_holes : LabelImage or None
-        Numbered enhancing lesions and black holes; None if unknown.
-    lesions : LabelImage
-        T2 lesions with the numbers of `t2`, followed by the enhancing lesions that do not overlap them.
-    numbers : mapping of int to int
-        Number over all visits of each label of `lesions`.
-    flair : SmoothFlair or None
-        None if missing or no longer needed.
-    """
-
-    masks: VisitMasks
-    t2: LabelImage
-    gel: LabelImage | None
-    black_holes: LabelImage | None
-    lesions: LabelImage
-    numbers: Mapping[int, int]
-    flair: SmoothFlair | None
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Comparison of one visit with earlier visits.
-
-    None means "unknown": there is no reference visit, no contrast, no T1, or a week is missing.
-
-    Parameters
-    ----------
-    t2 : T2Comparison or None
-    gel : mapping of int to GelState, or None
-        State by the number of the enhancing lesion.
-    gel_compared : bool
-        True if there is an earlier visit with contrast.
-    chronic : ndarray of bool or None, shape (x, y, z)
-        Chronic part of the black holes.
-    new_since_first : frozenset of int or None
-        Numbers over all visits of the T2 lesions that are new relative to the first analysed visit.
-    counted_at : mapping of int to int
-        Label of the lesion at which each enhancing lesion is counted. Empty without contrast.
-    """
-
-    t2: T2Comparison | None
-    gel: Mapping[int, GelState] | None
-    gel_compared: bool
-    chronic: BoolArray | None
-    new_since_first: frozenset[int] | None = None
-    counted_at: Mapping[int, int] = field(default_factory=dict)
-
-    @property
-    def active_t2(self) -> set[int]:
-        """Labels of the new or enlarging T2 lesions; empty at the first visit."""
-        return active_lesions(self.t2)
-
-
-def active_lesions(comparison: T2Comparison | None) -> set[int]:
-    """Labels of the new or enlarging T2 lesions.
-
-    Parameters
-    ----------
-    comparison : T2Comparison or None
-
-    Returns
-    -------
-    set of int
-        Empty for None.
-    """
-    states = {} if comparison is None else comparison.states
-    return {n for n, state in states.items() if state in (T2State.NEW, T2State.ENLARGING)}
-
-
-def count_visit(
-    now: LabelledVisit, reference: LabelledVisit | None, found: Findings, rules: LesionRules
-) -> VisitCounts:
-    """Measured columns of the row of a visit.
-
-    Parameters
-    ----------
-    now : LabelledVisit
-    reference : LabelledVisit or None
-        Previous analysed visit.
-    found : Findings
-    rules : LesionRules
-
-    Returns
-    -------
-    VisitCounts
-        Unknown values are None, never zero.
-    """
-    gel = None if found.gel is None else list(found.gel.values())
-    compared = gel if found.gel_compared else None
-    t2 = None if found.t2 is None else list(found.t2.states.values())
-    new, enlarging = _count(t2, T2State.NEW), _count(t2, T2State.ENLARGING)
-    with_persistent, without_persistent = _combined(found)
-    return VisitCounts(
-        visit=now.masks.visit,
-        reference_visit=None if reference is None else reference.masks.visit,
-        gel_count=None if gel is None else len(gel),
-        gel_new_count=_count(compared, GelState.NEW),
-        gel_re_enhancing_count=_count(compared, GelState.RE_ENHANCING),
-        gel_persistent_count=_count(compared, GelState.PERSISTENT),
-        gel_volume_ml=_volume_ml(now.gel),
-        t2_count=int(now.t2.data.max()),
-        t2_volume_ml=_volume_ml(now.t2),
-        new_t2_count=new,
-        enlarging_t2_count=enlarging,
-        new_or_enlarging_t2_count=None if new is None or enlarging is None else new + enlarging,
-        bh_count=None if now.black_holes is None else int(now.black_holes.data.max()),
-        bh_volume_ml=_volume_ml(now.black_holes),
-        bh_chronic_volume_ml=_chronic_volume_ml(now.black_holes, found.chronic),
-        new_t2_since_first_count=None if found.new_since_first is None else len(found.new_since_first),
-        bh_severe_volume_ml=_volume_ml(severe(now.masks.t1_hypointensity, now.black_holes)),
-        t1_hypointense_volume_ml=_volume_ml(
-            hypointense(now.masks.t1_hypointensity, now.t2, now.gel, now.black_holes, rules)
-        ),
-        combined_unique_active_count=(
-            with_persistent if rules.combined_counts_persistent_gel else without_persistent
-        ),
-        combined_with_persistent_gel_count=with_persistent,
-        combined_without_persistent_gel_count=without_persistent,
-    )
-
-
-def _combined(found: Findings) -> tuple[int | None, int | None]:
-    """Combined unique active lesions with and without persistent enhancing lesions."""
-    if found.t2 is None or found.gel is None:
-        return None, None
-    every = combined_unique_active(found.counted_at.values(), found.active_t2)
-    if not found.gel_compared:
-        return every, None
-    others = [at for gel, at in found.counted_at.items() if found.gel[gel] is not GelState.PERSISTENT]
-    return every, combined_unique_active(others, found.active_t2)
-
-
-def _count(states: Sequence[GelState] | Sequence[T2State] | None, state: GelState | T2State) -> int | None:
-    return None if states is None else sum(s is state for s in states)
-
-
-def _volume_ml(lesions: LabelImage | None) -> float | None:
-    return None if lesions is None else lesions.volume_mm3 * ML_PER_MM3
-
-
-def _chronic_volume_ml(black_holes: LabelImage | None, chronic: BoolArray | None) -> float | None:
-    if black_holes is None or chronic is None:
-        return None
-    return LabelImage(chronic, black_holes.grid).volume_mm3 * ML_PER_MM3
 
 
 def record_lesions(

@@ -22,6 +22,7 @@ from mri_pipeline.lesions.black_holes import countable
 from mri_pipeline.lesions.change.detect import SmoothFlair, changed_voxels
 from mri_pipeline.lesions.components import label_lesions, renumbered
 from mri_pipeline.lesions.tracking.compare import T2Comparison, compare_t2
+from mri_pipeline.lesions.tracking.counts import count_visit
 from mri_pipeline.lesions.tracking.field import Field
 from mri_pipeline.lesions.tracking.gel import (
     at_place_of,
@@ -32,14 +33,8 @@ from mri_pipeline.lesions.tracking.gel import (
     overlaps,
 )
 from mri_pipeline.lesions.tracking.identity import Continuity, LesionExtents
-from mri_pipeline.lesions.tracking.records import (
-    Findings,
-    LabelledVisit,
-    active_lesions,
-    by_kind,
-    count_visit,
-    record_lesions,
-)
+from mri_pipeline.lesions.tracking.labelled import Findings, LabelledVisit, active_lesions
+from mri_pipeline.lesions.tracking.records import by_kind, record_lesions
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ class JobRow(Base):
     code : str
         Random.
     kind : str
-        A value of `mri_pipeline.registry.jobs.JobKind`.
+        A value of `mri_pipeline.registry.job_records.JobKind`.
     state : str
-        A value of `mri_pipeline.registry.jobs.JobState`.
+        A value of `mri_pipeline.registry.job_records.JobState`.
     site, visit : str
         Code of the site and visit label; empty if they are not known.
     subject : str

@@ -47,7 +47,7 @@ class AssignmentRow(Base):
         Random. It reveals neither subject nor visit nor reader.
     reader, subject, visit : str
     purpose : str
-        A value of `mri_pipeline.reading.record.Purpose`.
+        A value of `mri_pipeline.reading.record.ReadPurpose`.
     round : int
         1 for the first read of the visit by this reader for this purpose.
     state : str

@@ -62,7 +62,7 @@ class ScanRow(Base):
 
     @property
     def scan_key(self) -> str:
-        """SHA-256 of the upload's digest and the receipt: every ingest has another one. The upload's digest alone
+        """SHA-256 of the upload's digest and the receipt; it differs between ingests. The upload's digest alone
         would identify the upload to its site, and is the same after another statement on its series.
         """
         return hashlib.sha256(f"{self.upload_digest or ''} {self.receipt or ''}".encode()).hexdigest()

@@ -12,7 +12,7 @@ from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.confirmed import KnownRead
 from mri_pipeline.reading.decisions import Known
 from mri_pipeline.reading.items import LesionKind
-from mri_pipeline.reading.record import ConfirmedRead, Purpose, ReadRecord, StoredProposal
+from mri_pipeline.reading.record import ConfirmedRead, ReadPurpose, ReadRecord, StoredProposal
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.registry import ReadCounts, ReadState, Registry
 from mri_pipeline.registry.audit import AuditAction
@@ -75,7 +75,7 @@ def known_reads(registry: Registry, reader: str, status: ReadStatus, *, wanted: 
         subject, visit = proposal.subject, proposal.visit
         state = next((state for state in registry.subject(subject).visits if state.visit == visit), None)
         own = None if state is None else state.by(reader)
-        if proposal.purpose is Purpose.REREAD:
+        if proposal.purpose is ReadPurpose.REREAD:
             digest = again.get((subject, visit), "")
             found = "no read of this reader" if own is None else "a finished re-read"
             refusal = None if own is not None and not digest else ("a visit to re-read", found, _REREAD_HINT)

@@ -32,7 +32,7 @@ from mri_pipeline.reading.proposal_store import (
     proposal_digest,
     save_previous,
 )
-from mri_pipeline.reading.record import Opinion, Purpose, StoredPrevious, StoredProposal
+from mri_pipeline.reading.record import Opinion, ReadPurpose, StoredPrevious, StoredProposal
 from mri_pipeline.reading.serial import Previous
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.reading.worklist_item import numbered_proposals, proposal_of
@@ -90,7 +90,7 @@ class Opener:
             If a file is missing or damaged, or the face cannot be located. The message may name the subject.
         """
         subject, visit = assignment.subject, assignment.visit
-        purpose = Purpose(assignment.purpose)
+        purpose = ReadPurpose(assignment.purpose)
         if not assignment.opened_at:
             with self._only_writer(subject):
                 self.require_analysed(assignment)
@@ -126,7 +126,7 @@ class Opener:
         assignment : Assignment
         """
         item = item_from_derivatives(self.trial.derivatives, assignment.subject, assignment.visit)
-        previous = self.previous_visit(item, Purpose(assignment.purpose), assignment.reader)
+        previous = self.previous_visit(item, ReadPurpose(assignment.purpose), assignment.reader)
         canvas = _stored_canvas(assignment) if assignment.opened_at else self._canvas(item.subject)
         _ = self._images(item, None if previous is None else previous.item, canvas).panes
 
@@ -137,14 +137,14 @@ class Opener:
     def _canvas(self, subject: str) -> Canvas:
         return Canvas.around(self.heads.box(subject), self._shape(subject))
 
-    def _propose(self, purpose: Purpose, assignment: Assignment) -> None:
+    def _propose(self, purpose: ReadPurpose, assignment: Assignment) -> None:
         """Store the proposals of one analysis, and fix the canvas."""
         folder = self.trial.derivatives.folder(assignment.subject)
         analysed = identity(folder)
         item = item_from_derivatives(self.trial.derivatives, assignment.subject, assignment.visit)
         key = Sealed.open(self.trial).secret("reading")
         dispute = None
-        if purpose is Purpose.ADJUDICATION:
+        if purpose is ReadPurpose.ADJUDICATION:
             if len(found := self._compared(assignment)) != len(NAMES):
                 raise self.replaced(assignment)
             dispute = self._dispute(blinded_order(key, item.subject, item.visit, found), item.subject, item.visit)
@@ -247,7 +247,7 @@ class Opener:
         return common_shape(boxes, self.registry.assignments.largest_canvas())
 
     def _previous(
-        self, item: ReadingItem, purpose: Purpose, assignment: Assignment, proposed: LabelImage
+        self, item: ReadingItem, purpose: ReadPurpose, assignment: Assignment, proposed: LabelImage
     ) -> tuple[StoredPrevious | None, ReadingItem | None]:
         """The previous visit as confirmed, with the proposed changes.
 
@@ -256,7 +256,7 @@ class Opener:
         reader = assignment.reader
         previous = self.previous_visit(item, purpose, reader)
         shown = load_previous(self.trial.reads, item.subject, item.visit, reader)
-        if purpose is Purpose.READ and assignment.state is AssignmentState.SIGNED:
+        if purpose is ReadPurpose.READ and assignment.state is AssignmentState.SIGNED:
             return shown, None if previous is None else previous.item
         if previous is None:
             return None, None
@@ -265,13 +265,13 @@ class Opener:
             save_previous(self.trial.reads, item.subject, item.visit, reader, shown)
         return shown, previous.item
 
-    def previous_visit(self, item: ReadingItem, purpose: Purpose, reader: str) -> Previous | None:
+    def previous_visit(self, item: ReadingItem, purpose: ReadPurpose, reader: str) -> Previous | None:
         """The previous visit of an item, if the protocol shows it.
 
         Parameters
         ----------
         item : ReadingItem
-        purpose : Purpose
+        purpose : ReadPurpose
             Second reads have none.
         reader : str
             Code of the reader.
@@ -281,7 +281,7 @@ class Opener:
         Previous or None
         """
         find = previous_visits(self.trial, self.protocol, self.registry, reader)
-        return find(item) if find is not None and purpose is Purpose.READ else None
+        return find(item) if find is not None and purpose is ReadPurpose.READ else None
 
     def replaced(self, assignment: Assignment) -> ConflictError:
         """The error for a case without its proposals, as after a withdrawn scan. An open assignment is withdrawn.

@@ -23,7 +23,7 @@ from mri_pipeline.reading.operations import (
     RetypeOperation,
     VoxelsOperation,
 )
-from mri_pipeline.reading.record import Purpose
+from mri_pipeline.reading.record import ReadPurpose
 from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.registry import Registry
 from mri_pipeline.registry.assignment_records import Assignment, AssignmentState, Edit
@@ -177,7 +177,7 @@ class ReadingRoom:
             raise self.opener.replaced(assignment)
         if self.protocol.reading.order_of_visits_known and assignment.state is AssignmentState.OPEN:
             item = item_from_derivatives(self.trial.derivatives, assignment.subject, assignment.visit)
-            previous = self.opener.previous_visit(item, Purpose(assignment.purpose), assignment.reader)
+            previous = self.opener.previous_visit(item, ReadPurpose(assignment.purpose), assignment.reader)
             shown = case.proposal.shown
             if (None if previous is None else previous.opinion) != (None if shown is None else shown.previous):
                 self.forget(assignment.code)

@@ -13,7 +13,7 @@ from mri_pipeline.core.errors import ReadingCentreError, UsageError
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.confirmed import confirm_item, stage_item, take_over
 from mri_pipeline.reading.proposal_store import kept_proposal
-from mri_pipeline.reading.record import Purpose, ReadRecord
+from mri_pipeline.reading.record import ReadPurpose, ReadRecord
 from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.reading.store import load_record, staging
 from mri_pipeline.registry import Registry, ScanState, VisitState
@@ -231,7 +231,7 @@ def _stored(room: ReadingRoom, case: Case) -> ReadRecord:
         staged.visit,
         reader,
         earlier.version,
-        reread=case.proposal.purpose is Purpose.REREAD,
+        reread=case.proposal.purpose is ReadPurpose.REREAD,
     )
     return old or staged
 

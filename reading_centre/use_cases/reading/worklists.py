@@ -12,7 +12,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.reading_settings import Reader
 from mri_pipeline.core.records import ReadStanding, ReadStatus
-from mri_pipeline.reading.record import Purpose
+from mri_pipeline.reading.record import ReadPurpose
 from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from reading_centre.use_cases.reading.awaiting import awaits_read, rereads_for
@@ -57,7 +57,7 @@ class Worklists:
         if not isinstance(listed, Reader):
             return []
         protocol = self._protocol.model_copy(update={"readers": self._people.readers})
-        purpose = Purpose.ADJUDICATION if listed.role is Role.ADJUDICATOR else Purpose.READ
+        purpose = ReadPurpose.ADJUDICATION if listed.role is Role.ADJUDICATOR else ReadPurpose.READ
         awaiting: list[tuple[str, str, str]] = []
         unsigned: list[tuple[str, str, str]] = []
         for subject in self._registry.state().subjects:
@@ -71,8 +71,8 @@ class Worklists:
                 elif own is not None and own.status is not ReadStatus.LOCKED and own.standing in _UNSIGNED:
                     unsigned.append(key)
         again = rereads_for(self._trial, protocol, self._registry, reader)
-        unsigned += ((*key, Purpose.REREAD.value) for key in rereads_of(self._registry, reader))
-        awaiting += ((item.subject, item.visit, Purpose.REREAD.value) for item in again)
+        unsigned += ((*key, ReadPurpose.REREAD.value) for key in rereads_of(self._registry, reader))
+        awaiting += ((item.subject, item.visit, ReadPurpose.REREAD.value) for item in again)
         return self._ordered(self._registry.assignments.refresh(reader, set(awaiting), set(unsigned)))
 
     def sitting(self, reader: str) -> int:

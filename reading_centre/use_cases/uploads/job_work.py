@@ -20,7 +20,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.intake.quarantined import quarantine_entry, remove_settled
 from mri_pipeline.registry import Gate, Registry
-from mri_pipeline.registry.jobs import Job, JobKind, JobState
+from mri_pipeline.registry.job_records import Job, JobKind, JobState
 from reading_centre.use_cases.analysis.subject_reports import refresh_reports
 from reading_centre.use_cases.office.quality import quality_overview
 from reading_centre.use_cases.reading.agreement import write_agreement

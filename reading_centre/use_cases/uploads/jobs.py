@@ -25,7 +25,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import Registry
-from mri_pipeline.registry.jobs import LONG, SHORT, Job, JobKind, JobState
+from mri_pipeline.registry.job_records import LONG, SHORT, Job, JobKind, JobState
 from reading_centre.use_cases.uploads.job_work import UPLOADS, keep_in_quarantine, result_of, settled_before
 from reading_centre.use_cases.uploads.waiting import (
     BusyError,

@@ -15,7 +15,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.registry import Gate, Query, QueryState, Registry, ScanState, require_storable
-from mri_pipeline.registry.jobs import Job, JobKind, JobState, Quota, QuotaError
+from mri_pipeline.registry.job_records import Job, JobKind, JobState, Quota, QuotaError
 from reading_centre.use_cases.office.visit_plan import Due, Window, planned_windows
 from reading_centre.use_cases.office.visits import AWAITED
 from reading_centre.use_cases.trial.storage import require_room

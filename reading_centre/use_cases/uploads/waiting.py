@@ -22,7 +22,7 @@ from mri_pipeline.core.io.atomic import sync_folder, write_atomic
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.registry import Registry
-from mri_pipeline.registry.jobs import Job, JobState
+from mri_pipeline.registry.job_records import Job, JobState
 from reading_centre.use_cases.trial.private_folder import WAITING
 
 _LOG = logging.getLogger(__name__)

@@ -1,0 +1,51 @@
+"""Boxes of voxels of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Box = tuple[slice, ...]
+"""A range of voxel indices along each axis."""
+
+
+def box_of(voxels: NDArray[np.int64]) -> Box:
+    """Bounding box of some voxels.
+
+    Parameters
+    ----------
+    voxels : ndarray of int, shape (n, 3)
+        Indices of at least one voxel.
+
+    Returns
+    -------
+    tuple of slice
+    """
+    return tuple(slice(int(a), int(b) + 1) for a, b in zip(voxels.min(axis=0), voxels.max(axis=0), strict=True))
+
+
+def widened_box(box: Box, reach: Sequence[int], shape: Sequence[int]) -> Box:
+    """A box with a margin, cut at the border of the image.
+
+    Parameters
+    ----------
+    box : tuple of slice
+    reach : sequence of int
+        Width of the margin in voxels along each axis.
+    shape : sequence of int
+        Shape of the image.
+
+    Returns
+    -------
+    tuple of slice
+
+    Examples
+    --------
+    >>> widened_box((slice(0, 2), slice(4, 6)), (1, 3), (5, 8))
+    (slice(0, 3, None), slice(1, 8, None))
+    """
+    return tuple(
+        slice(max(side.start - r, 0), min(side.stop + r, n)) for side, r, n in zip(box, reach, shape, strict=True)
+    )
