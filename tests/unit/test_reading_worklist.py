@@ -458,7 +458,11 @@ def _break(folder, name):
         ("no header", UsageError, "found none named reading_code, type, lesion, decision"),
         ("no lesions.csv", UsageError, "expected lesions.csv, found none"),
         ("stray mask", UsageError, "expected only the exported images and masks, found 1 more"),
-        ("rejected but overdrawn", UsageError, "expected rejected lesion 2 erased or unchanged, found label 1 in it"),
+        (
+            "rejected but overdrawn",
+            UsageError,
+            "expected rejected lesion 2 erased or unchanged, found label 1 in it",
+        ),
         ("numbers lost", UsageError, "expected accepted lesion 2, 3 under its own number"),
         ("accepted but erased", UsageError, "expected accepted lesion 2 in the mask, found it erased"),
         ("hole without lesion", UsageError, "found black hole 1 outside"),
