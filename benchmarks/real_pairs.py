@@ -25,7 +25,8 @@ from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.core.visits import Contrast
-from reading_centre.use_cases.bids import Selection, run_participants
+from reading_centre.use_cases.analysis.bids import run_participants
+from reading_centre.use_cases.analysis.bids_jobs import ScanSelection
 from workflows.executors import Execution
 from workflows.outcome import Outcome
 
@@ -106,7 +107,7 @@ def main() -> None:
     for patient in options.patients:
         lay_out(source, options.work / "bids", patient)
     out = options.work / "out"
-    chosen = Selection(participants=tuple(options.patients))
+    chosen = ScanSelection(participants=tuple(options.patients))
     outcomes = run_participants(
         options.work / "bids", out, selection=chosen, execution=Execution(nprocs=options.nprocs)
     )

@@ -17,10 +17,10 @@ import numpy as np
 from mri_pipeline.phantom.scanner import Dimension
 from mri_pipeline.phantom.trial import write_reference_trial
 from mri_pipeline.tables.io import read_table
+from reading_centre.use_cases.analysis.run import run_trial
 from reading_centre.use_cases.demo import COMPARED, take_in
-from reading_centre.use_cases.init import init_trial
-from reading_centre.use_cases.run import run_trial
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.init import init_trial
 from workflows.executors import Execution
 
 

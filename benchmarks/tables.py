@@ -39,8 +39,8 @@ from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.record import ReadRecord
 from mri_pipeline.reading.store import stage_read
 from mri_pipeline.registry import ReadCounts, Registry
-from reading_centre.use_cases.init import init_trial
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.init import init_trial
 
 SHAPE, SPACING_MM = (181, 208, 59), (0.9375, 0.9375, 3.0)
 SIMULATED = 4

@@ -17,6 +17,7 @@ import typer
 from rich.logging import RichHandler
 
 from mri_pipeline.core.errors import ReadingCentreError
+from reading_centre.command_options import not_writable, require_writable
 from reading_centre.commands import (
     agreement,
     audit,
@@ -41,7 +42,7 @@ from reading_centre.commands import (
     tables,
     verify,
 )
-from reading_centre.console import STDERR, not_writable, print_version, require_writable, say_stderr
+from reading_centre.console import STDERR, print_version, say_stderr
 from workflows.logs import add_handler, log_to_file, remove_handler
 
 app = typer.Typer(
@@ -137,7 +138,7 @@ for _name, _command, _summary in (
     ("receive", receive.receive, "Receive studies by DICOM C-STORE into the gate."),
     ("run", run.run, "Analyse all subjects with new scans."),
     ("read", read.read, "Export worklists, import decisions, lock reads."),
-    ("serve", serve.serve, "Serve the reading room to browsers."),
+    ("serve", serve.serve, "Serve the web application: reading, sites, office."),
     ("agreement", agreement.agreement, "Report the agreement of readers."),
     ("tables", tables.tables, "Write the blinded tables."),
     ("export-dicom", export_dicom.export_dicom, "Write lesions as DICOM segmentations and reports."),

@@ -32,9 +32,9 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions import black_holes
 from mri_pipeline.lesions.gel.candidates import GelDetection
 from mri_pipeline.phantom.subject import simulate_subject, simulate_visit, truth_masks
-from reading_centre.use_cases.evaluate import evaluate
-from reading_centre.use_cases.mask_pairs import Pair
-from reading_centre.use_cases.one_scan import segment_images
+from reading_centre.use_cases.analysis.evaluate import evaluate
+from reading_centre.use_cases.analysis.mask_pairs import Pair
+from reading_centre.use_cases.analysis.one_scan import segment_images
 
 
 @dataclass(frozen=True)

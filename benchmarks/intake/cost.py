@@ -92,7 +92,7 @@ def ingest_once(work: Path) -> None:
     meter = Meter()
     with meter.part(IMPORTS):
         import workflows  # noqa: F401 - one thread, as for the command
-        from reading_centre.use_cases import ingest, visit_judgement
+        from reading_centre.use_cases.uploads import ingest, visit_judgement
         from workflows.interfaces import intake
     for step in STEPS:
         meter.timed(getattr(intake, step), "_step", step)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
-from reading_centre.use_cases.staging import settle_all
+from reading_centre.use_cases.trial.staging import settle_all
 from tests.unit.ingest_trial import COMMAND, agree, ingest, new_trial, opened, upload
 
 

@@ -20,7 +20,8 @@ from mri_pipeline.core.io.itk import load_transform
 from mri_pipeline.core.io.nifti import load_labels
 from mri_pipeline.core.spatial import Affine
 from mri_pipeline.tables.io import read_table
-from reading_centre.use_cases.bids import Selection, run_participants
+from reading_centre.use_cases.analysis.bids import run_participants
+from reading_centre.use_cases.analysis.bids_jobs import ScanSelection
 
 COLUMNS = ("gel_count", "gel_volume_ml", "t2_count", "t2_volume_ml", "new_t2_count", "bh_count", "bh_volume_ml")
 
@@ -34,7 +35,7 @@ def analysed(bids: Path, work: Path, name: str, sessions: list[Path]) -> Path:
         shutil.copy(file, raw)
     for session in sessions:
         shutil.copytree(session, raw / subject / session.name)
-    run_participants(raw, out, selection=Selection(participants=(subject.removeprefix("sub-"),)))
+    run_participants(raw, out, selection=ScanSelection(participants=(subject.removeprefix("sub-"),)))
     return out
 
 

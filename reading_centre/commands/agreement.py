@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from reading_centre.console import AsJson, TrialFolder, say_paths
+from reading_centre.command_options import AsJson, TrialFolder
+from reading_centre.console import say_paths
 
 
 def agreement(trial: TrialFolder, as_json: AsJson = False) -> None:
     """Report how well readers agree: kappa, ICC, Bland-Altman and Dice by endpoint, as page and CSV."""
-    from reading_centre.use_cases.agreement import write_agreement
+    from reading_centre.use_cases.reading.agreement import write_agreement
 
     say_paths(write_agreement(trial), as_json=as_json)

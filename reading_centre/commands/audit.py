@@ -10,15 +10,16 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import UsageError
-from reading_centre.console import AsJson, TrialFolder, emit, say
+from reading_centre.command_options import AsJson, TrialFolder
+from reading_centre.console import emit, say
 
 app = typer.Typer(
     help="The audit trail: show, verify, export, anchor.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Subject = Annotated[str, typer.Option("--subject", help="Entries on this blinded code, or on this site, only.")]
-Actor = Annotated[str, typer.Option("--actor", help="Entries of this reader or account only.")]
-Action = Annotated[str, typer.Option("--action", help="Entries of this action only, such as 'read locked'.")]
+Subject = Annotated[str, typer.Option("--subject", help="Only entries on this blinded code or site.")]
+Actor = Annotated[str, typer.Option("--actor", help="Only entries of this reader or account.")]
+Action = Annotated[str, typer.Option("--action", help="Only entries of this action, such as 'read locked'.")]
 Since = Annotated[str, typer.Option("--since", help="Entries from this time on: 2026-03-01 or longer, UTC.")]
 Until = Annotated[str, typer.Option("--until", help="Entries up to this time: 2026-03-31 or longer, UTC.")]
 
@@ -34,9 +35,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show entries of the audit trail, oldest first."""
-    from reading_centre.use_cases.audit import Selection, selected_entries
+    from reading_centre.use_cases.trial.audit import AuditSelection, selected_entries
 
-    found = selected_entries(trial, Selection(subject, actor, action, since, until))
+    found = selected_entries(trial, AuditSelection(subject, actor, action, since, until))
     if as_json:
         emit([asdict(entry) for entry in found])
         return
@@ -51,12 +52,12 @@ def show(
 def verify(
     trial: TrialFolder,
     anchor: Annotated[
-        Path | None, typer.Option("--anchor", help="File of 'audit anchor': the trail contains its entry.")
+        Path | None, typer.Option("--anchor", help="File of 'audit anchor'; the trail must contain its entry.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the chain of the audit trail, and compare registry, reads, key and tables with it."""
-    from reading_centre.use_cases.audit_verify import verify_trial
+    from reading_centre.use_cases.trial.audit_verify import verify_trial
 
     found = verify_trial(trial, anchor)
     if as_json:
@@ -85,16 +86,16 @@ def export(
     until: Until = "",
 ) -> None:
     """Write entries of the audit trail as CSV or JSON."""
-    from reading_centre.use_cases.audit import Selection, export_audit
+    from reading_centre.use_cases.trial.audit import AuditSelection, export_audit
 
-    count = export_audit(trial, out, Selection(subject, actor, action, since, until))
+    count = export_audit(trial, out, AuditSelection(subject, actor, action, since, until))
     say(f"{out}: {count} entries")
 
 
 @app.command("anchor", short_help="Write the head of the trail to a file outside of the trial.")
 def anchor(trial: TrialFolder, out: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")]) -> None:
     """Write number and hash of the last entry to a file outside of the trial, for 'audit verify --anchor'."""
-    from reading_centre.use_cases.audit import anchor_audit
+    from reading_centre.use_cases.trial.audit import anchor_audit
 
     count, last = anchor_audit(trial, out)
     say(f"{out}: entry {count}, {last}")

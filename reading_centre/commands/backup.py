@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from reading_centre.console import AsJson, TrialFolder, emit, require_writable, say
+from reading_centre.command_options import AsJson, TrialFolder, require_writable
+from reading_centre.console import emit, say
 
 
 def backup(
@@ -18,12 +19,17 @@ def backup(
         typer.Option("--to", metavar="DIR", help="New folder for the backup.", callback=require_writable),
     ],
     sealed_to: Annotated[
-        Path, typer.Option("--sealed-to", metavar="DIR", help="New folder, apart from it, for the sealed folder.")
+        Path,
+        typer.Option(
+            "--sealed-to",
+            metavar="DIR",
+            help="New folder outside of the backup, for the copy of the sealed folder.",
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:
     """Copy a trial, its registry and its sealed folder, with a digest of every file. The trial stays in use."""
-    from reading_centre.use_cases.backup import back_up
+    from reading_centre.use_cases.trial.backup import back_up
 
     made = back_up(trial, to=to, sealed_to=sealed_to)
     if as_json:
@@ -37,16 +43,21 @@ def restore(
     trial: Annotated[Path, typer.Argument(metavar="TRIAL", help="New folder for the trial.")],
     backup: Annotated[Path, typer.Option("--from", metavar="DIR", help="Folder of the backup.")],
     sealed: Annotated[
-        Path, typer.Option("--sealed-from", metavar="DIR", help="Folder of --sealed-to of the same backup.")
+        Path,
+        typer.Option(
+            "--sealed-from", metavar="DIR", help="Folder that was given as --sealed-to for the same backup."
+        ),
     ],
     database_url: Annotated[
         str | None,
-        typer.Option("--database-url", help="Empty database instead of that of trial.toml; '' for SQLite."),
+        typer.Option(
+            "--database-url", help="URL of an empty database instead of the one in trial.toml; '' for SQLite."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Restore a trial from its backup into a new folder, and compare it with its audit trail."""
-    from reading_centre.use_cases.restore import restore_trial
+    from reading_centre.use_cases.trial.restore import restore_trial
 
     restored = restore_trial(trial, backup=backup, sealed=sealed, database_url=database_url)
     if as_json:

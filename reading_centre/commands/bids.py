@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import UsageError
-from reading_centre.console import (
+from reading_centre.command_options import (
     Account,
     AsJson,
     JobCommand,
@@ -21,15 +21,10 @@ from reading_centre.console import (
     PluginName,
     SegmenterFile,
     TimeLimit,
-    batch_progress,
     cluster_options,
-    print_version,
-    report_batch,
     require_writable,
-    say,
-    say_paths,
-    show_steps,
 )
+from reading_centre.console import batch_progress, print_version, report_batch, say, say_paths, show_steps
 from workflows.plugin import Plugin
 
 _SEVERAL = ("--participant-label", "--participant_label", "--session-label", "--session_label")
@@ -201,10 +196,11 @@ def bids(
     """Analyse a BIDS dataset (BIDS App), without registry and readers."""
     from mri_pipeline.core.io.bids_index import load_filters
     from mri_pipeline.core.segmenters import load_segmenter
-    from reading_centre.use_cases import bids as bids_app
+    from reading_centre.use_cases.analysis import bids as bids_app
+    from reading_centre.use_cases.analysis.bids_jobs import ScanSelection
     from workflows.executors import Execution
 
-    selection = bids_app.Selection(
+    selection = ScanSelection(
         participants=tuple(participant_label or ()),
         sessions=tuple(session_label or ()),
         session_order=tuple(filter(None, re.split(r"[,\s]+", session_order))),

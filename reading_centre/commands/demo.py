@@ -7,12 +7,8 @@ from typing import Annotated
 
 import typer
 
-from reading_centre.console import (
-    STDOUT,
-    Processes,
-    require_writable,
-    say,
-)
+from reading_centre.command_options import Processes, require_writable
+from reading_centre.console import STDOUT, say
 
 
 def demo(

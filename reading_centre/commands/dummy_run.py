@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mri_pipeline.core.errors import UsageError
-from reading_centre.console import (
-    AsJson,
-    Series,
-    SiteCode,
-    TrialFolder,
-    emit,
-    say,
-)
+from reading_centre.command_options import AsJson, Series, SiteCode, TrialFolder
+from reading_centre.console import emit, say
 
 if TYPE_CHECKING:
     from mri_pipeline.registry import ScannerGate
@@ -52,28 +46,32 @@ def dummy_run(
             "--decide", help="Decide on the dummy run of the site that waits for it, or else on the latest."
         ),
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why it is decided so, without patient data.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Reason for the decision, without patient data.")] = "",
     by: Annotated[
-        str, typer.Option("--by", help="Who decides, or the reviewer whom the report names; no patient data.")
+        str, typer.Option("--by", help="Person who decides, or reviewer named in the report; no patient data.")
     ] = "",
     scanner: Annotated[
         int | None,
-        typer.Option("--scanner", help="Number of the scanner that is decided on, if there are several."),
+        typer.Option("--scanner", help="Number of the scanner, if the site has several."),
     ] = None,
     coil: Annotated[
-        str | None, typer.Option("--coil", help="Its receive coil, if it has several; '' if it is not stated.")
+        str | None,
+        typer.Option("--coil", help="Receive coil, if the scanner has several; '' if it is not stated."),
     ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Write the report as PDF, too (with Chromium).")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check the dummy run of a scanner, write the acceptance report and set its gate; or enter a person's decision."""
+    """Check the dummy run of a scanner, write the acceptance report and set its gate.
+
+    With --decide: enter the decision of a person instead.
+    """
     if decide is not None:
         if upload is not None:
             raise UsageError(
-                "expected no upload with --decide, found one",
+                "expected an upload or --decide, found both",
                 hint="judge it first: mri-pipeline dummy-run TRIAL UPLOAD",
             )
-        from reading_centre.use_cases.dummy_run import decide_dummy_run
+        from reading_centre.use_cases.uploads.dummy_run import decide_dummy_run
 
         accept = decide is Decision.ACCEPT
         _say_gate(
@@ -86,8 +84,8 @@ def dummy_run(
             "expected an upload, or --decide with --reason and --by, found neither or both",
             hint="mri-pipeline dummy-run TRIAL UPLOAD --site S",
         )
-    from reading_centre.use_cases.dummy_run import receive_dummy_run
-    from reading_centre.use_cases.series_statement import read_statement
+    from reading_centre.use_cases.uploads.dummy_run import receive_dummy_run
+    from reading_centre.use_cases.uploads.series_statement import read_statement
 
     result = receive_dummy_run(trial, upload, site=site, stated=read_statement(series or ()), by=by, pdf=pdf)
     if as_json:

@@ -9,12 +9,8 @@ import typer
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.mask_label import MaskLabel
-from reading_centre.console import (
-    AsJson,
-    emit,
-    require_writable,
-    say,
-)
+from reading_centre.command_options import AsJson, require_writable
+from reading_centre.console import emit, say
 
 
 def evaluate(
@@ -41,8 +37,8 @@ def evaluate(
     The command writes a report and CSV files. The report and the tables contain the file names, or the
     cases of the CSV. Use codes, not names of patients.
     """
-    from reading_centre.use_cases import evaluate as evaluation
-    from reading_centre.use_cases.mask_pairs import pairs_of_csv, pairs_of_folders
+    from reading_centre.use_cases.analysis import evaluate as evaluation
+    from reading_centre.use_cases.analysis.mask_pairs import pairs_of_csv, pairs_of_folders
 
     if pairs is not None and predicted is None and reference is None:
         if pairs.name in evaluation.TABLES and pairs.absolute().parent == out.absolute():

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reading_centre.console import AsJson, TrialFolder, emit, require_writable, say, say_stderr
+from reading_centre.command_options import AsJson, TrialFolder, require_writable
+from reading_centre.console import emit, say, say_stderr
 
 if TYPE_CHECKING:
-    from reading_centre.use_cases.export_dicom import DicomExport
+    from reading_centre.use_cases.tables.export_dicom import DicomExport
 
 
 def export_dicom(
@@ -36,8 +37,11 @@ def export_dicom(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write locked lesions as DICOM segmentations and reports, on the grid of the FLAIR, whole or not at all."""
-    from reading_centre.use_cases.export_dicom import export_dicom as export
+    """Write locked lesions as DICOM segmentations and reports on the grid of the FLAIR.
+
+    If one subject cannot be exported, nothing is written.
+    """
+    from reading_centre.use_cases.tables.export_dicom import export_dicom as export
 
     done = export(trial, to=to, subjects=tuple(subject or ()), provisional=provisional)
     if as_json:

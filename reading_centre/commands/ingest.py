@@ -9,21 +9,20 @@ import typer
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.processes import collect_rarely
-from reading_centre.console import (
+from reading_centre.command_options import (
     AsJson,
     BeforeInfusion,
     PatientChanged,
     Series,
     TrialFolder,
-    emit,
     require_writable,
-    say,
     stated,
 )
+from reading_centre.console import emit, say
 
 if TYPE_CHECKING:  # pydantic is not needed for --help
-    from reading_centre.use_cases.ingest import ReceivedVisit
-    from reading_centre.use_cases.ingest_job import UploadOutcome
+    from reading_centre.use_cases.uploads.ingest import ReceivedVisit
+    from reading_centre.use_cases.uploads.ingest_job import UploadOutcome
 
 
 def _results_file(path: Path | None) -> Path | None:
@@ -41,7 +40,10 @@ def ingest(
     ] = None,
     site: Annotated[str, typer.Option("--site", help="Code of the site, as in trial.toml.")] = "",
     subject: Annotated[
-        str, typer.Option("--subject", help="Trial number of the subject; it is not stored openly.")
+        str,
+        typer.Option(
+            "--subject", help="Trial number of the subject. Only the sealed folder links it to the code."
+        ),
     ] = "",
     visit: Annotated[str, typer.Option("--visit", help="Label of the visit, such as wk04.")] = "",
     replace: Annotated[
@@ -58,7 +60,7 @@ def ingest(
         typer.Option(
             "--manifest",
             help="Ingest a batch instead of one upload: a CSV file with the columns site, subject, visit, upload, "
-            "before_infusion. Uploads that are stored already are passed over.",
+            "before_infusion. Uploads that are stored already are skipped.",
         ),
     ] = None,
     nprocs: Annotated[int, typer.Option("--nprocs", min=1, help="Uploads of the manifest at a time.")] = 1,
@@ -92,8 +94,8 @@ def ingest(
             + (f"no {', no '.join(missing)}" if missing else "--results without --manifest"),
             hint="mri-pipeline ingest --help",
         )
-    from reading_centre.use_cases.ingest import receive_visit
-    from reading_centre.use_cases.series_statement import read_statement
+    from reading_centre.use_cases.uploads.ingest import receive_visit
+    from reading_centre.use_cases.uploads.series_statement import read_statement
 
     result = receive_visit(
         trial,
@@ -136,7 +138,7 @@ def _say(result: ReceivedVisit, *, dry_run: bool, replace: bool) -> None:
 def _ingest_batch(
     trial: Path, manifest: Path, *, nprocs: int, results: Path | None, dry_run: bool, as_json: bool
 ) -> None:
-    from reading_centre.use_cases.ingest_batch import ingest_batch
+    from reading_centre.use_cases.uploads.ingest_batch import ingest_batch
 
     def report(outcome: UploadOutcome) -> None:
         if not as_json:

@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from reading_centre.console import (
-    require_writable,
-    say,
-)
+from reading_centre.command_options import require_writable
+from reading_centre.console import say
 
 
 def init(
@@ -23,7 +21,7 @@ def init(
     protocol: Annotated[str, typer.Option("--protocol", help="Protocol to start from.")] = "mesems",
 ) -> None:
     """Create a trial folder with its protocol."""
-    from reading_centre.use_cases.init import init_trial
+    from reading_centre.use_cases.trial.init import init_trial
 
     created = init_trial(trial, protocol)
     say(f"trial folder ready; edit {created.protocol_file} (sites, visits, limits) before the first upload")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from rich.table import Column, Table
 
-from reading_centre.console import STDOUT, AsJson, TrialFolder, emit, say
+from reading_centre.command_options import AsJson, TrialFolder
+from reading_centre.console import STDOUT, emit, say
 
 
 def qc(trial: TrialFolder, as_json: AsJson = False) -> None:
     """Show image quality over sites, scanners and time: gates, outliers, drifts and open queries; write the page."""
-    from reading_centre.use_cases.quality import quality_overview
+    from reading_centre.use_cases.office.quality import quality_overview
 
     overview = quality_overview(trial)
     if as_json:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import AnalysisError
-from reading_centre.console import AsJson, Processes, TrialFolder, ask_password, emit, say, say_stderr
+from reading_centre.command_options import AsJson, Processes, TrialFolder
+from reading_centre.console import ask_password, emit, say, say_stderr
 
 
 def qualify(

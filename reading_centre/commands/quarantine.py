@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from reading_centre.console import (
-    STDOUT,
+from reading_centre.command_options import (
     AsJson,
     BeforeInfusion,
     PatientChanged,
     Series,
     SiteCode,
     TrialFolder,
-    emit,
-    say,
     stated,
 )
+from reading_centre.console import STDOUT, emit, say
 
 if TYPE_CHECKING:  # pydicom and the registry are not needed for --help
-    from reading_centre.use_cases.dummy_run import ReceivedDummyRun
-    from reading_centre.use_cases.ingest import ReceivedVisit
+    from reading_centre.use_cases.uploads.dummy_run import ReceivedDummyRun
+    from reading_centre.use_cases.uploads.ingest import ReceivedVisit
 
 app = typer.Typer(
     help="Refused uploads: list, show, try again, release. Accepted scans: withdraw. Reasons must not contain patient "
@@ -45,11 +43,11 @@ Replace = Annotated[
 @app.command("list", short_help="List refused uploads.")
 def list_(
     trial: TrialFolder,
-    everything: Annotated[bool, typer.Option("--all", help="Also entries that were settled.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include settled entries.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List refused uploads with site, visit and reason."""
-    from reading_centre.use_cases.quarantine import entry_record, list_quarantine
+    from reading_centre.use_cases.uploads.quarantine import entry_record, list_quarantine
 
     entries = list_quarantine(trial, settled=everything)
     if as_json:
@@ -65,7 +63,7 @@ def list_(
 @app.command("show", short_help="Show one refused upload.")
 def show(trial: TrialFolder, entry: Entry, as_json: AsJson = False) -> None:
     """Show one refused upload with reason, next step and outcome."""
-    from reading_centre.use_cases.quarantine import entry_record, show_quarantine
+    from reading_centre.use_cases.uploads.quarantine import entry_record, show_quarantine
 
     record = entry_record(show_quarantine(trial, entry))
     if as_json:
@@ -88,8 +86,8 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Try a refused upload again, for example after a change of trial.toml. The copy is deleted if it is accepted."""
-    from reading_centre.use_cases.quarantine import retry_upload
-    from reading_centre.use_cases.series_statement import read_statement
+    from reading_centre.use_cases.uploads.quarantine import retry_upload
+    from reading_centre.use_cases.uploads.series_statement import read_statement
 
     result = retry_upload(
         trial,
@@ -108,8 +106,8 @@ def retry(
 def release(
     trial: TrialFolder,
     entry: Entry,
-    reason: Annotated[str, typer.Option("--reason", help="Why it is accepted, without patient data.")],
-    by: Annotated[str, typer.Option("--by", help="Who decides.")],
+    reason: Annotated[str, typer.Option("--reason", help="Reason for the release, without patient data.")],
+    by: Annotated[str, typer.Option("--by", help="Person who decides.")],
     subject: Subject = "",
     visit: Visit = "",
     replace: Replace = "",
@@ -121,14 +119,14 @@ def release(
         typer.Option(
             "--clear-identity",
             metavar="TAG",
-            help="Tag whose value is no identity, such as 0018,1020; 4:0018,1020 for series 4 alone.",
+            help="Tag whose value does not identify the patient, such as 0018,1020; 4:0018,1020 for series 4 only.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Accept an upload that a limit of the protocol or an identity alarm refused. Safety is never overruled."""
-    from reading_centre.use_cases.quarantine import release_upload
-    from reading_centre.use_cases.series_statement import read_statement
+    """Accept an upload that was refused by a limit of the protocol or an identity alarm. Safety is never overruled."""
+    from reading_centre.use_cases.uploads.quarantine import release_upload
+    from reading_centre.use_cases.uploads.series_statement import read_statement
 
     result = release_upload(
         trial,
@@ -153,14 +151,14 @@ def withdraw(
     subject: Annotated[str, typer.Option("--subject", help="Trial number of the subject.")],
     visit: Annotated[str, typer.Option("--visit", help="Label of the visit, such as wk04.")],
     reason: Annotated[str, typer.Option("--reason", help="Why it is withdrawn, without patient data.")],
-    by: Annotated[str, typer.Option("--by", help="Who decides.")],
+    by: Annotated[str, typer.Option("--by", help="Person who decides.")],
     as_json: AsJson = False,
 ) -> None:
     """Withdraw the accepted scan of a visit without a replacement: wrong patient, withdrawn consent.
 
     Scan and reads are moved to TRIAL/withdrawn/. A locked visit cannot be withdrawn.
     """
-    from reading_centre.use_cases.withdraw import withdraw_scan
+    from reading_centre.use_cases.uploads.withdraw import withdraw_scan
 
     done = withdraw_scan(trial, site=site, subject=subject, visit=visit, reason=reason, by=by)
     if as_json:

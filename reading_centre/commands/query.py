@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from reading_centre.console import STDOUT, AsJson, TrialFolder, emit, say
+from reading_centre.command_options import AsJson, TrialFolder
+from reading_centre.console import STDOUT, emit, say
 
 if TYPE_CHECKING:  # the registry is not needed for --help
     from mri_pipeline.registry import Query
@@ -20,7 +21,7 @@ app = typer.Typer(
 )
 
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the query.")]
-By = Annotated[str, typer.Option("--by", help="Who acts, such as 'S01 radiographer'; no patient data.")]
+By = Annotated[str, typer.Option("--by", help="Person who acts, such as 'S01 radiographer'; no patient data.")]
 
 
 class Shown(StrEnum):
@@ -35,12 +36,12 @@ class Shown(StrEnum):
 @app.command("list", short_help="List queries.")
 def list_(
     trial: TrialFolder,
-    state: Annotated[Shown, typer.Option("--state", help="Queries of this state.")] = Shown.OPEN,
-    site: Annotated[str, typer.Option("--site", help="Queries of this site only.")] = "",
+    state: Annotated[Shown, typer.Option("--state", help="Only queries in this state.")] = Shown.OPEN,
+    site: Annotated[str, typer.Option("--site", help="Only queries of this site.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """List queries with site, subject, visit, reason and limit."""
-    from reading_centre.use_cases.query import list_queries, query_record
+    from reading_centre.use_cases.office.query import list_queries, query_record
 
     found = list_queries(trial, state=state.value, site=site)
     if as_json:
@@ -57,7 +58,7 @@ def list_(
 @app.command("show", short_help="Show one query.")
 def show(trial: TrialFolder, number: Number, as_json: AsJson = False) -> None:
     """Show one query with value, limit, what to do, answer and dates."""
-    from reading_centre.use_cases.query import show_query
+    from reading_centre.use_cases.office.query import show_query
 
     _print(show_query(trial, number), as_json=as_json)
 
@@ -71,7 +72,7 @@ def answer(
     as_json: AsJson = False,
 ) -> None:
     """Enter the answer of a site. A later answer replaces it; the audit trail has all of them."""
-    from reading_centre.use_cases.query import answer_query
+    from reading_centre.use_cases.office.query import answer_query
 
     _print(answer_query(trial, number, text=text, by=by), as_json=as_json)
 
@@ -80,18 +81,18 @@ def answer(
 def close(
     trial: TrialFolder,
     number: Number,
-    reason: Annotated[str, typer.Option("--reason", help="Why it is closed, without patient data.")],
+    reason: Annotated[str, typer.Option("--reason", help="Reason for closing, without patient data.")],
     by: By,
     as_json: AsJson = False,
 ) -> None:
     """Close a query, answered or not."""
-    from reading_centre.use_cases.query import close_query
+    from reading_centre.use_cases.office.query import close_query
 
     _print(close_query(trial, number, reason=reason, by=by), as_json=as_json)
 
 
 def _print(query: Query, *, as_json: bool) -> None:
-    from reading_centre.use_cases.query import query_record
+    from reading_centre.use_cases.office.query import query_record
 
     record = query_record(query)
     if as_json:

@@ -10,16 +10,8 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import AnalysisError, UsageError
-from reading_centre.console import (
-    AsJson,
-    TrialFolder,
-    ask_password,
-    emit,
-    renew_reports,
-    require_writable,
-    say,
-    say_stderr,
-)
+from reading_centre.command_options import AsJson, TrialFolder, require_writable
+from reading_centre.console import ask_password, emit, renew_reports, say, say_stderr
 
 
 def read(
@@ -32,7 +24,10 @@ def read(
         Path | None, typer.Option("--import", help="Import decisions and masks from this folder.")
     ] = None,
     reader: Annotated[
-        str, typer.Option("--reader", help="Who reads; with --export: only what awaits this reader.")
+        str,
+        typer.Option(
+            "--reader", help="Code of the reader. With --export: only the visits that await this reader."
+        ),
     ] = "",
     lock: Annotated[bool, typer.Option("--lock", help="Sign and lock the reader's reads.")] = False,
     unlock: Annotated[
@@ -53,10 +48,14 @@ def read(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Readers confirm or correct the proposed lesions: --export, --import, --lock, --unlock, --account."""
-    from reading_centre.use_cases import read as readers
-    from reading_centre.use_cases import read_lock
-    from reading_centre.use_cases.people import account_line
+    """Export worklists, import the decisions of readers, sign and lock reads, make accounts.
+
+    One of --export, --import, --lock, --unlock and --account.
+    """
+    from reading_centre.use_cases.reading import lock as read_lock
+    from reading_centre.use_cases.reading.export_reads import export_reads
+    from reading_centre.use_cases.reading.import_reads import import_reads
+    from reading_centre.use_cases.trial.people import account_line
 
     options = {"--export": export, "--import": take, "--lock": lock, "--unlock": unlock, "--account": account}
     chosen = [name for name, value in options.items() if value]
@@ -75,9 +74,9 @@ def read(
         say(account_line(trial, person=reader, key_file=key_file, password=_ask_new_password, one_time=one_time))
         return
     if export is not None:
-        summary = readers.export_reads(trial, export, reader=reader)
+        summary = export_reads(trial, export, reader=reader)
     elif take is not None:
-        summary = readers.import_reads(trial, take, reader=reader)
+        summary = import_reads(trial, take, reader=reader)
     elif lock:
         summary = read_lock.lock_reads(trial, reader=reader, proof=proof)
     else:
@@ -108,5 +107,5 @@ def _report(summary: dict[str, int | str | list[str]], *, as_json: bool) -> None
 def _ask_new_password(statement: str) -> str:
     password = ask_password(statement)
     if sys.stdin.isatty() and getpass("Again: ") != password:
-        raise UsageError("expected the same password twice, found another", hint="try again")
+        raise UsageError("the two passwords differ", hint="try again")
     return password

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from reading_centre.console import TrialFolder, say
+from reading_centre.command_options import TrialFolder
+from reading_centre.console import say
 
 
 def receive(
@@ -19,17 +20,18 @@ def receive(
     ] = "127.0.0.1",
     ae_title: Annotated[str, typer.Option("--ae-title", help="Own AE title.")] = "MRI_PIPELINE",
     quiet_seconds: Annotated[
-        float, typer.Option("--quiet-seconds", min=0.1, help="A study is complete if nothing came for this time.")
+        float,
+        typer.Option("--quiet-seconds", min=0.1, help="A study is complete after this time without new images."),
     ] = 60.0,
     broken_seconds: Annotated[
         float,
         typer.Option(
-            "--broken-seconds", min=0.1, help="How long a study that broke off or lacks a part waits for the rest."
+            "--broken-seconds", min=0.1, help="Waiting time for the rest of an interrupted or incomplete study."
         ),
     ] = 1800.0,
 ) -> None:
     """Receive studies by DICOM C-STORE until SIGTERM or Ctrl-C; each passes the same gate as ingest."""
-    from reading_centre.use_cases.receive import Node, receive_studies
+    from reading_centre.use_cases.uploads.receive import Node, receive_studies
 
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reading_centre.console import (
+from reading_centre.command_options import (
     Account,
     AsJson,
     Calibrate,
@@ -18,13 +18,9 @@ from reading_centre.console import (
     Processes,
     TimeLimit,
     TrialFolder,
-    batch_progress,
     cluster_options,
-    emit,
-    renew_reports,
-    report_batch,
-    say,
 )
+from reading_centre.console import batch_progress, emit, renew_reports, report_batch, say
 from workflows.plugin import Plugin
 
 
@@ -49,7 +45,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Analyse all subjects with new scans. An interrupted run resumes. A failed subject does not stop the others."""
-    from reading_centre.use_cases.run import plan_run, run_trial
+    from reading_centre.use_cases.analysis.run import plan_run, run_trial
     from workflows.executors import Execution
 
     chosen = tuple(subject or ())

@@ -7,14 +7,8 @@ from typing import Annotated
 
 import typer
 
-from reading_centre.console import (
-    AsJson,
-    Calibrate,
-    SegmenterFile,
-    emit,
-    require_writable,
-    say,
-)
+from reading_centre.command_options import AsJson, Calibrate, SegmenterFile, require_writable
+from reading_centre.console import emit, say
 
 
 def segment(
@@ -34,7 +28,7 @@ def segment(
 ) -> None:
     """Segment one visit: T2 lesions, enhancing lesions and black holes on the grid of the FLAIR."""
     from mri_pipeline.core.segmenters import load_segmenter
-    from reading_centre.use_cases.segment import segment_files
+    from reading_centre.use_cases.analysis.segment import segment_files
 
     summary = segment_files(
         flair=flair,

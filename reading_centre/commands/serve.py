@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import UsageError
-from reading_centre.console import TrialFolder, say
+from reading_centre.command_options import TrialFolder
+from reading_centre.console import say
 
 
 def serve(
@@ -23,9 +24,10 @@ def serve(
         Path | None, typer.Option("--tls-key", help="Private key of the certificate (PEM).")
     ] = None,
 ) -> None:
-    """Serve the reading room to browsers until SIGTERM or Ctrl-C."""
+    """Serve the web application (reading room, sites, trial office) until SIGTERM or Ctrl-C."""
     if (tls_cert is None) != (tls_key is None):
-        raise UsageError("expected --tls-cert with --tls-key, found one of them", hint="give both, or none")
+        found = "--tls-cert" if tls_key is None else "--tls-key"
+        raise UsageError(f"expected --tls-cert with --tls-key, found {found} alone", hint="give both, or none")
     from reading_centre.use_cases.serve import Address, serve_trial
 
     # the server stops on these signals and raises them again at its end

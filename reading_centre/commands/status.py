@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from rich.table import Column, Table
 
-from reading_centre.console import (
-    STDOUT,
-    AsJson,
-    TrialFolder,
-    emit,
-    say,
-)
+from reading_centre.command_options import AsJson, TrialFolder
+from reading_centre.console import STDOUT, emit, say
 
 
 def status(trial: TrialFolder, as_json: AsJson = False) -> None:
     """Show an overview of sites, subjects and visits."""
-    from reading_centre.use_cases.status import trial_status
+    from reading_centre.use_cases.office.status import trial_status
 
     state = trial_status(trial)
     if as_json:

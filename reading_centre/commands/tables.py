@@ -8,15 +8,8 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import AnalysisError, UsageError
-from reading_centre.console import (
-    AsJson,
-    Processes,
-    TrialFolder,
-    renew_reports,
-    require_writable,
-    say_paths,
-    say_stderr,
-)
+from reading_centre.command_options import AsJson, Processes, TrialFolder, require_writable
+from reading_centre.console import renew_reports, say_paths, say_stderr
 
 
 def tables(
@@ -60,15 +53,13 @@ def tables(
 def _release(
     trial: Path, out: Path, *, reason: str, provisional: bool, schedule: Path | None, as_json: bool
 ) -> None:
-    from reading_centre.use_cases.release import release_trial_tables
+    from reading_centre.use_cases.tables.release import release_trial_tables
 
     released = release_trial_tables(trial, reason=reason, out=out, provisional=provisional, schedule=schedule)
     say_paths(released.files, as_json=as_json)
     say_stderr(f"Dates in nv: {released.dates}")
     for place in released.other_intervals:
-        say_stderr(
-            f"Note: {place}: expected as many days since the first scan as in the headers, found another number"
-        )
+        say_stderr(f"Note: {place}: the days since the first scan of the subject differ from those of the headers")
     say_stderr(
         f"Audit trail: {released.audit_entries} entries, last {released.audit_hash} (keep this with the release)"
     )
@@ -77,7 +68,7 @@ def _release(
 
 
 def _write(trial: Path, *, provisional: bool, nprocs: int, as_json: bool) -> None:
-    from reading_centre.use_cases.tables import write_trial_tables
+    from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 
     written = write_trial_tables(trial, provisional=provisional, nprocs=nprocs)
     renew_reports(trial)

@@ -8,15 +8,16 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import UsageError
-from reading_centre.console import AsJson, emit, say
+from reading_centre.command_options import AsJson
+from reading_centre.console import emit, say
 
 
 def verify(
     out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Output of 'bids', or a trial.")],
     as_json: AsJson = False,
 ) -> None:
-    """Compute the digests of results and scans again, and compare them with the provenance of the analysis."""
-    from reading_centre.use_cases.verify import verify_results
+    """Recompute the digests of scans and results, and compare them with the provenance of the analysis."""
+    from reading_centre.use_cases.analysis.verify import verify_results
 
     found = verify_results(out_dir)
     if as_json:

@@ -1,4 +1,7 @@
-"""Operational qualification (OQ): changes behind the program are found by name. Each is made on its own copy."""
+"""Operational qualification (OQ): changes that bypass the program are detected and named.
+
+Each change is made on its own copy.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.qualification.checks import Check, Result, check, listed
 from reading_centre.qualification.reading import Read
-from reading_centre.use_cases.audit import anchor_audit
-from reading_centre.use_cases.audit_verify import verify_trial
+from reading_centre.use_cases.trial.audit import anchor_audit
+from reading_centre.use_cases.trial.audit_verify import verify_trial
 
 _TRIGGERS: Final = ("audit_no_update", "audit_no_delete")
 _NOT_NEEDED: Final = ("derivatives", "rawdata", "reports", "quarantine")

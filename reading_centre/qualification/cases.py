@@ -14,9 +14,9 @@ from mri_pipeline.core.io.sheets import SheetRow, read_sheet
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.lesions.scoring.scores import MaskScores, Rule
 from reading_centre.qualification.checks import Finding
-from reading_centre.use_cases.evaluate import score_pair
-from reading_centre.use_cases.mask_pairs import Pair
-from reading_centre.use_cases.segment import segment_files
+from reading_centre.use_cases.analysis.evaluate import score_pair
+from reading_centre.use_cases.analysis.mask_pairs import Pair
+from reading_centre.use_cases.analysis.segment import segment_files
 
 _IMAGES: Final = ("flair", "t1", "t1_gd", "t2")
 _LIMITS: Final = {
@@ -38,7 +38,7 @@ _HINT: Final = f"columns of --cases: {', '.join(COLUMNS)}; paths are relative to
 
 
 @dataclass(frozen=True)
-class Case:
+class ReferenceCase:
     """A reference case with its limits.
 
     Parameters
@@ -59,7 +59,7 @@ class Case:
     limits: Mapping[str, float]
 
 
-def read_cases(file: Path) -> list[Case]:
+def read_cases(file: Path) -> list[ReferenceCase]:
     """Cases of a CSV file.
 
     Parameters
@@ -69,7 +69,7 @@ def read_cases(file: Path) -> list[Case]:
 
     Returns
     -------
-    list of Case
+    list of ReferenceCase
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read_cases(file: Path) -> list[Case]:
         If the file is missing, has no case, or a line lacks label, FLAIR, reference or any limit, names a file that
         does not exist, has a limit that is no such number, or a label that is in use. The message names file and line.
     """
-    cases: dict[str, Case] = {}
+    cases: dict[str, ReferenceCase] = {}
     for row in read_sheet(file, COLUMNS, hint=_HINT):
         one = _case(row, file.absolute().parent)
         if one.case in cases:
@@ -88,7 +88,7 @@ def read_cases(file: Path) -> list[Case]:
     return list(cases.values())
 
 
-def _case(row: SheetRow, folder: Path) -> Case:
+def _case(row: SheetRow, folder: Path) -> ReferenceCase:
     missing = [name for name in ("case", "flair", "reference") if not row[name]]
     if missing:
         raise UsageError(f"{row.place()}: expected {' and '.join(missing)}, found an empty cell", hint=_HINT)
@@ -99,30 +99,34 @@ def _case(row: SheetRow, folder: Path) -> Case:
     for name, path in files.items():
         if not path.is_file():
             raise UsageError(f"{row.place(name)}: expected a file, found none", hint=_HINT)
-    return Case(row["case"], {name: files[name] for name in _IMAGES if name in files}, files["reference"], limits)
+    return ReferenceCase(
+        row["case"], {name: files[name] for name in _IMAGES if name in files}, files["reference"], limits
+    )
 
 
 def _limit(row: SheetRow, name: str) -> float:
     low, high = _LIMITS[name]
+    value: float | None
     try:
         value = float(row[name].replace(",", "."))
     except ValueError:
-        value = math.nan
-    if not (low <= value <= high and math.isfinite(value)):
+        value = None
+    if value is None or not (low <= value <= high and math.isfinite(value)):
+        found = f"{len(row[name])} characters" if value is None else f"{value:g}"
         raise UsageError(
             f"{row.place(name)}: expected a number from {low:g}{f' to {high:g}' if math.isfinite(high) else ''}, "
-            "found another value",
+            f"found {found}",
             hint=_HINT,
         )
     return value
 
 
-def check_case(case: Case, work: Path, rules: LesionRules) -> list[Finding]:
+def check_case(case: ReferenceCase, work: Path, rules: LesionRules) -> list[Finding]:
     """Segment a case and compare the mask with its reference.
 
     Parameters
     ----------
-    case : Case
+    case : ReferenceCase
     work : Path
         New folder for the masks.
     rules : LesionRules
@@ -144,12 +148,12 @@ def check_case(case: Case, work: Path, rules: LesionRules) -> list[Finding]:
     return list(findings_of(case, scores))
 
 
-def findings_of(case: Case, scores: MaskScores) -> Iterator[Finding]:
+def findings_of(case: ReferenceCase, scores: MaskScores) -> Iterator[Finding]:
     """Compare the scores of a case with its limits. A measure that is not defined fails.
 
     Parameters
     ----------
-    case : Case
+    case : ReferenceCase
     scores : MaskScores
 
     Yields
@@ -169,12 +173,12 @@ def findings_of(case: Case, scores: MaskScores) -> Iterator[Finding]:
         yield Finding(_REQUIREMENTS[name], _expected(case, name), text, value is not None and meets(value, limit))
 
 
-def not_done(case: Case, reason: str) -> list[Finding]:
+def not_done(case: ReferenceCase, reason: str) -> list[Finding]:
     """Failed findings of a case that could not be segmented or compared.
 
     Parameters
     ----------
-    case : Case
+    case : ReferenceCase
     reason : str
 
     Returns
@@ -184,5 +188,5 @@ def not_done(case: Case, reason: str) -> list[Finding]:
     return [Finding(_REQUIREMENTS[name], _expected(case, name), reason, passed=False) for name in case.limits]
 
 
-def _expected(case: Case, name: str) -> str:
+def _expected(case: ReferenceCase, name: str) -> str:
     return f"{case.case}: {_EXPECTED[name].format(case.limits[name])}"

@@ -15,7 +15,7 @@ from typing import Final
 from reading_centre.qualification.checks import Result, check, listed
 from reading_centre.qualification.contents import contents
 from reading_centre.qualification.reference import Reference
-from reading_centre.use_cases.run import run_trial
+from reading_centre.use_cases.analysis.run import run_trial
 from workflows.executors import Execution
 
 _LONGEST_S: Final = (20.0, 8.0, 3.0)

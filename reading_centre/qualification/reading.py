@@ -27,10 +27,11 @@ from mri_pipeline.tables.io import csv_text, read_table
 from reading_centre.qualification.checks import Check, Result, check, listed
 from reading_centre.qualification.identities import known_identities
 from reading_centre.qualification.reference import TIMEPOINTS, Reference
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import Proof, lock_reads
-from reading_centre.use_cases.release import release_trial_tables
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
+from reading_centre.use_cases.reading.lock import Proof, lock_reads
+from reading_centre.use_cases.tables.release import release_trial_tables
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 
 READER: Final = "OQ1"
 _NAME: Final = "Reader of the qualification"

@@ -21,7 +21,7 @@ from mri_pipeline.registry import Registry, Use
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.schema import SCHEMA_VERSION
 from reading_centre.qualification.checks import Check, Result, check, listed
-from reading_centre.use_cases.audit_verify import verify_trial
+from reading_centre.use_cases.trial.audit_verify import verify_trial
 
 FREE_GB: Final = 5.0
 """Free space, in 1e9 bytes: the digital reference trial and its copies take 1, a run of the trial asks for its own."""
@@ -203,7 +203,7 @@ def sealed_folder(place: Place) -> Result:
     wide += [f"the folder ({_mode(folder):04o})"] if _mode(folder) & 0o077 else []
     owned = folder.stat().st_uid == os.getuid()
     if wide or not owned:
-        return False, f"accessible to others: {listed(wide)}" if wide else "another owner"
+        return False, f"accessible to others: {listed(wide)}" if wide else f"owned by user {folder.stat().st_uid}"
     return True, "private, " + ("secret agrees with its check value" if tested else "secret of an earlier version")
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from rich.table import Table
 
-from mri_pipeline.core.errors import AnalysisError, UploadRefusedError, UsageError
+from mri_pipeline.core.errors import AnalysisError, UploadRefusedError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.phantom.trial import ReferenceTrial, Upload, UploadKind, write_reference_trial
 from mri_pipeline.tables.io import read_table
 from qc.reports.index import INDEX_PAGE
-from reading_centre.use_cases.dummy_run import receive_dummy_run
-from reading_centre.use_cases.ingest import receive_visit
-from reading_centre.use_cases.init import init_trial
-from reading_centre.use_cases.run import run_trial
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.analysis.run import run_trial
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.init import init_trial, require_empty
+from reading_centre.use_cases.uploads.dummy_run import receive_dummy_run
+from reading_centre.use_cases.uploads.ingest import receive_visit
 from workflows.executors import Execution
 
 COMPARED = (
@@ -51,11 +51,7 @@ def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], No
     AnalysisError
         If an upload was accepted that must be refused, or if a subject failed.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            "expected a new or empty folder for the demo, found one with files",
-            hint="name another: mri-pipeline demo DIR",
-        )
+    require_empty(folder, what="the demo", hint="name another: mri-pipeline demo DIR")
     demo = simulate(folder, say=say)
     analyse(demo, nprocs=nprocs, say=say)
     say("5/5  measured / truth; one number if both are equal")

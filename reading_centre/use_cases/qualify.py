@@ -29,18 +29,19 @@ from qc.reports.qualification import (
     qualification_json,
 )
 from reading_centre.qualification.attacks import OQ_ATTACKS
-from reading_centre.qualification.cases import Case, check_case, not_done, read_cases
+from reading_centre.qualification.cases import ReferenceCase, check_case, not_done, read_cases
 from reading_centre.qualification.checks import Check, Finding, Subject, reason_of
 from reading_centre.qualification.identities import no_identity
 from reading_centre.qualification.installation import IQ_SOFTWARE, Installation, environment
 from reading_centre.qualification.interruption import killed_and_resumed
 from reading_centre.qualification.reading import OQ_READ, Read, read_everything
-from reading_centre.qualification.reference import OQ_TRUTH, Reference
+from reading_centre.qualification.reference import Reference
+from reading_centre.qualification.reference_checks import OQ_TRUTH
 from reading_centre.qualification.requirements import load_requirements, load_tests
 from reading_centre.qualification.storage import IQ_TRIAL, Place
 from reading_centre.use_cases.demo import Say, analyse, simulate
-from reading_centre.use_cases.people import person_of
-from reading_centre.use_cases.private_folder import private_folder, sweep
+from reading_centre.use_cases.trial.people import person_of
+from reading_centre.use_cases.trial.private_folder import private_folder, sweep
 
 MEANING: Final = "I have reviewed this report and confirm that it has the results of this qualification"
 """What a person states by signing."""
@@ -149,7 +150,7 @@ def qualify_trial(
 
 
 def _examined(
-    trial: Trial, protocol: Protocol, cases: Sequence[Case], nprocs: int, say: Say
+    trial: Trial, protocol: Protocol, cases: Sequence[ReferenceCase], nprocs: int, say: Say
 ) -> QualificationReport:
     started, machine = utc_now(), environment()
     sweep(trial.work)
@@ -248,7 +249,7 @@ def check_reference(reference: Reference, *, say: Say) -> Iterator[Finding]:
         yield from (one.not_reached(reason) for one in OQ_LOCKED[done:])
 
 
-def _performance(cases: Sequence[Case], scratch: Path, rules: LesionRules, say: Say) -> Iterator[Finding]:
+def _performance(cases: Sequence[ReferenceCase], scratch: Path, rules: LesionRules, say: Say) -> Iterator[Finding]:
     for number, case in enumerate(cases, start=1):
         say(f"PQ   case {number} of {len(cases)}")
         try:

@@ -20,12 +20,12 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.intake.quarantined import remove_settled
 from mri_pipeline.registry import Registry, Use
-from reading_centre.use_cases.people import finish_passwords
-from reading_centre.use_cases.reading_room import ReadingRoom
-from reading_centre.use_cases.reading_sign import finish_signed
-from reading_centre.use_cases.storage import no_free_port
-from reading_centre.use_cases.upload_job import Worker, lanes_with_work
-from reading_centre.use_cases.waiting_upload import sweep_uploads
+from reading_centre.use_cases.reading.room import ReadingRoom
+from reading_centre.use_cases.reading.signature import finish_signed
+from reading_centre.use_cases.trial.people import finish_passwords
+from reading_centre.use_cases.trial.storage import no_free_port
+from reading_centre.use_cases.uploads.jobs import Worker, lanes_with_work
+from reading_centre.use_cases.uploads.waiting import sweep_uploads
 from reading_centre.web.app import create_app
 
 _LOG = logging.getLogger(__name__)
@@ -94,13 +94,13 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
                 server.run(sockets=[listener])
     except LockedError as error:
         raise UsageError(
-            "expected one server for this trial, found another one running", hint="stop it, or use it"
+            f"a server of this trial is running already ({error.holder})", hint="stop it, or use it"
         ) from error
 
 
 @contextmanager
 def _sweeping(trial: Trial, registry: Registry, worker: Worker) -> Iterator[None]:
-    """Sweep the uploads now and then every `SWEEP_EVERY_S`, and start the process that does jobs if there is work.
+    """Sweep the uploads regularly (`SWEEP_EVERY_S`), and start the process that does jobs if there is work.
 
     There is work at the start if an earlier server was stopped, and later if the disk was full.
     """

@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 
 from mri_pipeline.core.accounts import Role, StaffAccount
 from mri_pipeline.reading.accounts import account_fingerprint
-from reading_centre.use_cases.reading_room import ReadingRoom
-from reading_centre.use_cases.upload_job import Worker
+from reading_centre.use_cases.reading.room import ReadingRoom
+from reading_centre.use_cases.uploads.jobs import Worker
 
 COOKIE: Final = "reading_session"
 AUTOMATIC: Final = "X-Automatic"

@@ -15,16 +15,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from mri_pipeline.core.errors import ReadingCentreError
-from reading_centre.use_cases.reading_faults import (
+from reading_centre.use_cases.reading.faults import (
     BreakError,
     ConflictError,
     NotHeldError,
     RefusedError,
     UnavailableError,
 )
-from reading_centre.use_cases.reading_room import ReadingRoom
-from reading_centre.use_cases.upload_job import Worker
-from reading_centre.use_cases.waiting_upload import BusyError, ChecksumError, OffsetError, UploadRequestError
+from reading_centre.use_cases.reading.room import ReadingRoom
+from reading_centre.use_cases.uploads.jobs import Worker
+from reading_centre.use_cases.uploads.waiting import BusyError, ChecksumError, OffsetError, UploadRequestError
 from reading_centre.web import office_jobs, office_pages, pages, reading_api, scanner_pages, site_api, site_pages
 from reading_centre.web.access import OWN_PASSWORD, MustChangeError, authorise
 from reading_centre.web.render import FILTERS, page
@@ -44,7 +44,7 @@ _STATUS: dict[type[ReadingCentreError], int] = {
     BusyError: 423,
     ChecksumError: 460,  # as in tus
 }
-_FAULT = "Expected a request that can be answered, found a fault of the server. Tell the reading centre the time."
+_FAULT = "The server has a fault. Tell the reading centre the time."
 
 
 def create_app(room: ReadingRoom, worker: Worker | None = None) -> FastAPI:
@@ -92,9 +92,11 @@ def _http_error(request: Request, error: Exception) -> Response:
     return _told(request, error.status_code, error.detail)
 
 
-def _wrong_form(request: Request, _error: Exception) -> Response:
-    """Refuse a body of another form. Its content is not repeated."""
-    return _told(request, 422, "Expected the fields of this request, found others. Reload the page.")
+def _wrong_form(request: Request, error: Exception) -> Response:
+    """Refuse a body of another form. Its content is not repeated, only the place of the first fault in it."""
+    assert isinstance(error, RequestValidationError)
+    place = " ".join(str(part) for part in error.errors()[0]["loc"])
+    return _told(request, 422, f"The request has a fault at {place}. Reload the page.")
 
 
 def _own_error(request: Request, error: Exception) -> Response:

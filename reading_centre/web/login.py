@@ -10,11 +10,11 @@ from mri_pipeline.core.accounts import Account, Role
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.reading.accounts import password_hash, require_password
 from mri_pipeline.registry.audit import AuditAction
-from reading_centre.use_cases.people import is_replaced
+from reading_centre.use_cases.trial.people import is_replaced
 from reading_centre.web.access import room_of
 
-WRONG = "Expected a login of this trial and its password, found another. Try again, or ask the reading centre."
-LOCKED_OUT = "Expected fewer failed attempts, found too many. Try again in 15 minutes, or ask the reading centre."
+WRONG = "Login or password is wrong. Try again, or ask the reading centre."
+LOCKED_OUT = "There were too many failed attempts. Try again in 15 minutes, or ask the reading centre."
 
 
 class WrongPasswordError(Exception):

@@ -16,10 +16,10 @@ from mri_pipeline.core.errors import IdentityError, UsageError
 from mri_pipeline.intake.quarantined import QuarantineEntry
 from mri_pipeline.registry import ScanState
 from mri_pipeline.registry.job_records import LONG, Job, JobKind, JobState, new_code
-from reading_centre.use_cases.dummy_run import acceptance_report
-from reading_centre.use_cases.quarantine import DUMMY_RUN, list_quarantine, show_quarantine
-from reading_centre.use_cases.upload_job import lane_of
-from reading_centre.use_cases.waiting_upload import WaitingUpload
+from reading_centre.use_cases.uploads.dummy_run_report import acceptance_report
+from reading_centre.use_cases.uploads.jobs import lane_of
+from reading_centre.use_cases.uploads.quarantine import DUMMY_RUN, list_quarantine, show_quarantine
+from reading_centre.use_cases.uploads.waiting import WaitingUpload
 from reading_centre.web.access import allow, room_of, user_of, worker_of
 from reading_centre.web.render import form_of, page
 
@@ -99,7 +99,7 @@ def _ordered(request: Request, job: Job) -> Response:
 
 
 def _refusal(entry: QuarantineEntry, kind: JobKind, wishes: dict[str, str], *, visits: list[str]) -> str:
-    """Why a decision cannot be carried out; the job would end at once with the same."""
+    """Why a decision cannot be carried out. The job would fail for the same reason."""
     if entry.outcome or entry.upload is None:
         return "Expected an upload that waits in quarantine, found none."
     for field, longest in _FIELDS.items():
@@ -157,7 +157,10 @@ def _analysis(request: Request) -> Response:
 @router.post("/analysis/{wish}")
 @allow(Role.DATA_MANAGER)
 async def _order(request: Request, wish: Literal["run", "tables", "quality"]) -> Response:
-    """Order an analysis, the tables or the page on image quality. A job of the kind that goes on is shown instead."""
+    """Order an analysis, the tables or the page on image quality.
+
+    If a job of this kind is in progress, it is shown instead.
+    """
     form = await form_of(request)
     wishes = {name: form.get(name) == "yes" for name in _WISHES[wish]}
     return await run_in_threadpool(_ordered_once, request, JobKind(wish), wishes)

@@ -18,17 +18,16 @@ from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry import Query, QueryState
 from mri_pipeline.registry.audit import AuditAction
-from reading_centre.use_cases.agreement import PAGE, TABLE
-from reading_centre.use_cases.audit import Selection, audit_text, selected_entries
-from reading_centre.use_cases.query import answer_query, close_query, list_queries, show_query
-from reading_centre.use_cases.trial_office import (
+from reading_centre.use_cases.office.query import answer_query, close_query, list_queries, show_query
+from reading_centre.use_cases.office.reads import (
     adjudication_rates,
     agreement_table,
     readers_at_work,
-    sites_at_a_glance,
-    totals,
     visits_with_reads,
 )
+from reading_centre.use_cases.office.visits import sites_at_a_glance, totals
+from reading_centre.use_cases.reading.agreement import PAGE, TABLE
+from reading_centre.use_cases.trial.audit import AuditSelection, audit_text, selected_entries
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.render import form_of, message_of, page
 
@@ -62,7 +61,8 @@ def _queries(request: Request, state: str = "open", site: str = "") -> Response:
     states = [*(known.value for known in QueryState), "all"]
     sites = [known.code for known in room.people.protocol.sites]
     if state not in states or site not in ["", *sites]:
-        raise HTTPException(404, "Expected a state and a site of this trial, found others. Go to the queries.")
+        wrong = f"state {state}" if state not in states else f"site {site}"
+        raise HTTPException(404, f"This trial has no {wrong}. Go to the queries.")
     found = list_queries(room.trial.root, state=state, site=site)
     return page(request, "queries", queries=found, states=states, sites=sites, state=state, site=site)
 
@@ -172,7 +172,7 @@ def _audit(request: Request) -> Response:
     """Entries of the audit trail, the latest first."""
     fields = _audit_fields(request)
     try:
-        found, error = selected_entries(room_of(request).trial.root, Selection(**fields)), ""
+        found, error = selected_entries(room_of(request).trial.root, AuditSelection(**fields)), ""
     except UsageError as wrong:
         found, error = [], message_of(wrong)
     rows = [(entry, json.dumps(entry.details, ensure_ascii=False, sort_keys=True)) for entry in found]
@@ -188,9 +188,9 @@ def _audit(request: Request) -> Response:
 def _audit_file(request: Request, kind: str) -> Response:
     """The same entries as a file, oldest first."""
     if kind not in _TYPES:
-        raise HTTPException(404, "Expected audit.csv or audit.json, found another name. Go to the audit trail.")
+        raise HTTPException(404, f"Expected audit.csv or audit.json, found audit.{kind}. Go to the audit trail.")
     try:
-        selection = Selection(**_audit_fields(request))
+        selection = AuditSelection(**_audit_fields(request))
     except UsageError as wrong:
         raise HTTPException(422, message_of(wrong)) from wrong
     text = audit_text(selected_entries(room_of(request).trial.root, selection), f".{kind}")
@@ -199,5 +199,5 @@ def _audit_file(request: Request, kind: str) -> Response:
 
 
 def _audit_fields(request: Request) -> dict[str, str]:
-    names = (one.name for one in dataclasses.fields(Selection))
+    names = (one.name for one in dataclasses.fields(AuditSelection))
     return {name: request.query_params.get(name, "").strip() for name in names}

@@ -15,8 +15,8 @@ from mri_pipeline.reading.accounts import MIN_PASSWORD
 from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.sessions import ABSOLUTE_LIMIT
-from reading_centre.use_cases.people import set_password
-from reading_centre.use_cases.reading_faults import BreakError
+from reading_centre.use_cases.reading.faults import BreakError
+from reading_centre.use_cases.trial.people import set_password
 from reading_centre.web.access import COOKIE, EVERYBODY, OWN_PASSWORD, allow, room_of, user_of
 from reading_centre.web.login import LOCKED_OUT, WRONG, LockedOutError, WrongPasswordError, checked_account
 from reading_centre.web.render import MENUS, form_of, message_of, minute, page
@@ -107,9 +107,9 @@ def _password_changed(request: Request, old: str, new: str, again: str) -> Respo
     except LockedOutError:
         return _password_form(request, LOCKED_OUT, 429)
     except WrongPasswordError:
-        return _password_form(request, "Expected your present password, found another.", 401)
+        return _password_form(request, "The present password is wrong.", 401)
     if new != again or new == old:
-        error = "Expected the same new password twice, other than the present one, found others."
+        error = "The new passwords differ." if new != again else "The new password is the present one."
         return _password_form(request, error, 422)
     room = room_of(request)
     try:
@@ -126,14 +126,14 @@ def _first_page(request: Request) -> Response:
     user, room = user_of(request), room_of(request)
     if user.role not in READING_ROLES:
         return RedirectResponse(FIRST_PAGES[user.role], 303)
-    found = room.worklist(user.code)
-    new = room.may_begin(user.code)
+    found = room.worklists.of(user.code)
+    new = room.worklists.may_begin(user.code)
     rows = [_row(one, opens=new or bool(one.opened_at)) for one in found]
     open_ = [row["assignment"] for row in rows if row["state"] != "signed" and row["opens"]]
     most = room.protocol.reading.cases_per_sitting
     return page(
         request, "worklist", rows=rows, next_assignment=open_[0] if open_ else None,
-        most=most, sitting=room.sitting(user.code) if most else 0, may_begin=new,
+        most=most, sitting=room.worklists.sitting(user.code) if most else 0, may_begin=new,
     )  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def _reading(request: Request, assignment: str) -> Response:
     if found is None:
         raise HTTPException(404, "Expected a case of yours, found none. Go to the worklist.")
     try:
-        room_of(request).require_sitting(found)
+        room_of(request).worklists.require_sitting(found)
     except BreakError as error:
         raise HTTPException(403, message_of(error)) from error
     return page(request, "reading", assignment=found.code, code=short_code(found))

@@ -16,10 +16,10 @@ from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.operations import OPERATION, Number
 from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction
-from reading_centre.use_cases.reading_faults import RefusedError
-from reading_centre.use_cases.reading_sign import sign_read, summary_to_sign
-from reading_centre.use_cases.reading_strokes import fill_runs, split_runs
-from reading_centre.use_cases.report_job import start_renewal
+from reading_centre.use_cases.analysis.report_job import start_renewal
+from reading_centre.use_cases.reading.faults import RefusedError
+from reading_centre.use_cases.reading.signature import sign_read, summary_to_sign
+from reading_centre.use_cases.reading.strokes import fill_runs, split_runs
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.login import LOCKED_OUT, LockedOutError, WrongPasswordError, checked_account
 from reading_centre.web.pages import short_code
@@ -49,7 +49,7 @@ class _Split(_Request):
 
 
 class _Lease(_Request):
-    """A sign of life of a browser tab."""
+    """Heartbeat of a browser tab."""
 
     client: TabName
     take_over: bool = False
@@ -67,7 +67,7 @@ def _own(request: Request, code: str) -> Assignment:
     found = room_of(request).assignment(code, user_of(request).code)
     if found is None:
         raise HTTPException(404, "Expected a case of yours, found none. Go to the worklist.")
-    room_of(request).require_sitting(found)
+    room_of(request).worklists.require_sitting(found)
     return found
 
 
@@ -99,7 +99,7 @@ def _labels(request: Request, assignment: str, kind: str) -> Response:
     with opened.lock:
         found = next((values for known, values in opened.marks.labels.items() if known.value == kind), None)
         if found is None:
-            raise HTTPException(404, "Expected a type of lesion of this case, found another. Reload the page.")
+            raise HTTPException(404, f"This case has no lesions of type {kind}. Reload the page.")
         content = found.astype("<u2").tobytes()
     return Response(content, media_type="application/octet-stream")
 
@@ -111,9 +111,7 @@ def _read(request: Request, assignment: str, name: str, kind: str) -> Response:
     opened = room_of(request).case(_own(request, assignment))
     found = {known.value: values for known, values in opened.reads.get(name, {}).items()}
     if kind not in found:
-        raise HTTPException(
-            404, "Expected a read and a type of lesion of this case, found another. Reload the page."
-        )
+        raise HTTPException(404, f"This case has no read {name} with lesions of type {kind}. Reload the page.")
     return Response(found[kind].astype("<u2").tobytes(), media_type="application/octet-stream")
 
 
@@ -129,11 +127,13 @@ def _operations(
     own = _own(request, assignment)
     number = body.pop("number", None)
     if type(number) is not int or number < 1:
-        raise RefusedError("expected a number from 1 for the operation, found another", hint="reload the page")
+        found = number if type(number) is int else f"a {type(number).__name__}"
+        raise RefusedError(f"expected a number from 1 for the operation, found {found}", hint="reload the page")
     try:
         operation = OPERATION.validate_python(body)
     except ValidationError as error:
-        raise RefusedError("expected a known operation, found another form", hint="reload the page") from error
+        place = " ".join(str(part) for part in error.errors()[0]["loc"]) or "its type"
+        raise RefusedError(f"the operation has a fault at {place}", hint="reload the page") from error
     if not x_client:
         raise HTTPException(423, "Expected the name of the browser tab, found none. Reload the page.")
     return JSONResponse(room_of(request).operate(own, number, operation, client=x_client))
@@ -206,4 +206,4 @@ async def _renew_reports(trial: Trial) -> None:
     start_renewal(trial)
 
 
-_NOT_SIGNED = "Expected your login and your password, found another. Nothing was signed; try again."
+_NOT_SIGNED = "Login or password is wrong. Nothing was signed; try again."

@@ -15,7 +15,7 @@ from starlette.templating import Jinja2Templates
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import ReadingCentreError, SettingsError
 from mri_pipeline.core.visits import Contrast
-from reading_centre.use_cases.visit_plan import Window
+from reading_centre.use_cases.office.visit_plan import Window
 from reading_centre.web.access import User
 
 _LOG = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ FILTERS: Final = {
 """Filters of the templates."""
 
 
-_SETTINGS: Final = "Expected settings of the trial that can be used, found a fault. Tell the reading centre."
+_SETTINGS: Final = "The settings of the trial have a fault. Tell the reading centre."
 
 
 def message_of(error: ReadingCentreError) -> str:

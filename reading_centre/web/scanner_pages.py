@@ -13,7 +13,8 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry import ScannerGate
-from reading_centre.use_cases.dummy_run import acceptance_report, decide_dummy_run
+from reading_centre.use_cases.uploads.dummy_run import decide_dummy_run
+from reading_centre.use_cases.uploads.dummy_run_report import acceptance_report
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.render import form_of, message_of, page
 
@@ -83,10 +84,12 @@ async def _decide(request: Request, scanner: Number) -> Response:
 def _decided(request: Request, scanner: int, form: dict[str, str]) -> Response:
     gate = next((gate for gate in _gates(request, scanner) if gate.coil == form.get("coil", "")), None)
     reason, accept = form.get("reason", "").strip(), _DECISIONS.get(form.get("decision", ""))
-    if gate is None or accept is None:
-        error = "Expected a receive coil of this scanner and a decision, found another."
+    if gate is None:
+        error = "This scanner has no dummy run with this receive coil."
+    elif accept is None:
+        error = f"Expected one of {', '.join(_DECISIONS)} as decision, found {form.get('decision') or 'none'}."
     elif gate.latest_digest != form.get("dummy_run", ""):
-        error = "Expected a decision on the present dummy run, found another one. See its report and decide again."
+        error = "There is a newer dummy run. See its report and decide again."
     elif not reason or len(reason) > LONGEST_REASON:
         error = f"Expected a reason of up to {LONGEST_REASON} characters, found none or a longer one."
     else:

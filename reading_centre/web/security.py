@@ -1,4 +1,4 @@
-"""What holds for every request: headers, size, and requests of other sites."""
+"""Checks of every request: headers, size and origin."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Guard:
 
         refusal = _refusal(scope["method"], Headers(scope=scope))
         if "\0" in scope["path"]:  # PostgreSQL has no such text
-            refusal = _refused(404, "Expected an address of this server, found another. Go to the first page.")
+            refusal = _refused(404, "The address has a null character. Go to the first page.")
         try:
             await (refusal or self.app)(scope, _bounded(receive), secured)
         except Exception:
@@ -87,12 +87,11 @@ def _refusal(method: str, headers: Headers) -> JSONResponse | None:
     if method in _SAFE:
         return None
     if not from_this_site(headers):
-        return _refused(
-            403, "Expected a request of this site, found one of another. Open the page of this server."
-        )
+        return _refused(403, "The request came from a page of another server. Open the page of this server.")
     length = headers.get("content-length", "")
     if not length.isdecimal() or int(length) > MOST_BYTES:
-        return _refused(413, f"Expected a body of known length up to {MOST_BYTES} bytes, found another.")
+        found = f"{length} bytes" if length.isdecimal() else "no length"
+        return _refused(413, f"Expected a body of up to {MOST_BYTES} bytes, found {found}.")
     return None
 
 

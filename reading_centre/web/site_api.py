@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse, Response
 
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.registry.job_records import Job, JobKind, JobState
-from reading_centre.use_cases.site_door import SiteDoor, Statement
-from reading_centre.use_cases.waiting_upload import OffsetError, WaitingUpload
+from reading_centre.use_cases.uploads.site_door import SiteDoor, Statement
+from reading_centre.use_cases.uploads.waiting import OffsetError, WaitingUpload
 from reading_centre.web.access import allow, room_of, user_of, worker_of
 
 router = APIRouter(prefix="/api/site/uploads")
@@ -120,13 +120,11 @@ async def _append(
     try:
         content = await request.body()
     except ClientDisconnect as error:
-        raise HTTPException(400, "Expected a whole part, found that it broke off. Send it again.") from error
+        raise HTTPException(400, "The transfer of this part broke off. Send it again.") from error
     try:
         sha256 = base64.b64decode(upload_checksum.removeprefix("sha256 "), validate=True)
     except binascii.Error as error:
-        raise HTTPException(
-            422, "Expected a checksum in base64, found another text. Send the part again."
-        ) from error
+        raise HTTPException(422, "The checksum of this part is not in base64. Send the part again.") from error
     return await run_in_threadpool(_stored, request, upload, upload_offset, content, sha256)
 
 
@@ -134,7 +132,7 @@ def _stored(request: Request, code: str, offset: int, content: bytes, sha256: by
     job, room = own_upload(request, code), room_of(request)
     if job.state is not JobState.RECEIVING:
         raise OffsetError(
-            "expected an upload that is not whole, found another", hint="go to the page of the upload"
+            f"expected an upload in transfer, found state {job.state}", hint="go to the page of the upload"
         )
     received = WaitingUpload(room.trial, job.code).append(offset, content, sha256=sha256, size=job.size_bytes)
     if received == job.size_bytes:

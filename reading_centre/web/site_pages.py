@@ -14,9 +14,9 @@ from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry import Query, QueryState
 from mri_pipeline.registry.job_records import Job, JobState
-from reading_centre.use_cases.query import answer_query
-from reading_centre.use_cases.site_door import UNLISTED
-from reading_centre.use_cases.waiting_upload import BusyError, WaitingUpload
+from reading_centre.use_cases.office.query import answer_query
+from reading_centre.use_cases.uploads.site_door import UNLISTED
+from reading_centre.use_cases.uploads.waiting import BusyError, WaitingUpload
 from reading_centre.web.access import allow, room_of, user_of, worker_of
 from reading_centre.web.render import form_of, message_of, page
 from reading_centre.web.site_api import door_of, own_upload

@@ -12,7 +12,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
-from reading_centre.use_cases.one_scan import segment_images
+from reading_centre.use_cases.analysis.one_scan import segment_images
 
 pytestmark = pytest.mark.slow
 IMAGES = Path(__file__).parents[2] / "test_images"

@@ -21,7 +21,7 @@ from mri_pipeline.phantom.scanner import PHILIPS_ACHIEVA, Dimension
 from mri_pipeline.phantom.subject import simulate_subject
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
-from reading_centre.use_cases.one_scan import segment_images
+from reading_centre.use_cases.analysis.one_scan import segment_images
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 

@@ -34,7 +34,9 @@ from mri_pipeline.phantom.trial import ReferenceTrial, made_up_patient, visit_st
 from mri_pipeline.registry import Registry
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
-from reading_centre.qualification.reference import Reference, limit_checks, load_limits
+from reading_centre.qualification.limits import load_limits
+from reading_centre.qualification.reference import Reference
+from reading_centre.qualification.reference_checks import limit_checks
 from reading_centre.use_cases.demo import ReferenceRun
 from reading_centre.use_cases.qualify import OQ_LOCKED, OQ_REFERENCE, check_reference
 from tests.unit.export_trial import faults
@@ -397,7 +399,7 @@ def test_tables_are_refused_when_the_rules_have_changed_since_the_analysis(copy,
     text = copy.protocol_file.read_text()
     copy.protocol_file.write_text(text.replace("[reading]", "[lesions]\nt2_min_volume_mm3 = 500.0\n\n[reading]"))
     assert cli.invoke(["tables", str(copy.root), "--provisional"]) == 2
-    assert "expected an analysis by the present lesion rules and software" in capsys.readouterr().err
+    assert "expected an analysis with rules digest" in capsys.readouterr().err
 
 
 def test_a_run_that_fails_takes_no_locked_result_away(copy, tmp_path):

@@ -286,7 +286,7 @@ def test_a_subject_whose_segmenter_fails_leaves_the_others_and_tables_hold_one_s
     before = (out / "tables" / "lesion_timepoints.csv").read_bytes()
     assert cli.invoke(["bids", str(bids), str(out), "participant", "--participant-label", "without"]) == 2
     assert (
-        "one set of lesion rules, one segmenter and one software, found sub-with by another"
+        "one set of lesion rules, one segmenter and one software, found sub-with with rules digest"
         in capsys.readouterr().err
     )
     assert (out / "tables" / "lesion_timepoints.csv").read_bytes() == before

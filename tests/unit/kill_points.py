@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.registry import Registry
-from reading_centre.use_cases import ingest, staging
+from reading_centre.use_cases.trial import staging
+from reading_centre.use_cases.uploads import ingest
 from workflows.interfaces import intake as steps
 
 FIRST = (

@@ -13,8 +13,8 @@ from mri_pipeline.blinding.secret import Secret
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry
-from reading_centre.use_cases.read_lock import lock_reads
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading.lock import lock_reads
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 
 CODE, NUMBER = "BENCH000", "0001"
 __all__ = ["CODE", "NUMBER", "SITE", "behind_the_trail", "flip", "registry_of", "write_locked_trial"]

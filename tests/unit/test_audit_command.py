@@ -11,9 +11,9 @@ from mri_pipeline.registry.audit import AuditAction, AuditEntry, backward_times
 from mri_pipeline.registry.differences import differences
 from mri_pipeline.registry.replay import ReplayError, replay
 from reading_centre import cli
-from reading_centre.use_cases.audit import Selection, anchor_audit, export_audit, selected_entries
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.audit import AuditSelection, anchor_audit, export_audit, selected_entries
+from reading_centre.use_cases.trial.audit_verify import verify_trial
 from tests.unit.locked_trial import CODE, NUMBER, behind_the_trail, flip, registry_of
 
 ANOTHER_READ = (
@@ -109,14 +109,17 @@ def test_a_cut_trail_is_found_by_its_anchor_alone(trial, tmp_path):
     behind_the_trail(trial, f"DELETE FROM audit WHERE seq = {count}")
     assert verify_trial(trial.root).deviations == ()
     (deviation,) = verify_trial(trial.root, anchor).deviations
-    assert deviation == f"audit trail: expected entry {count} of the anchor, found another trail"
+    assert (
+        deviation
+        == f"audit trail: expected entry {count} of the anchor (hash {last[:12]}), found {count - 1} entries"
+    )
     anchor.write_text("{}")
     with pytest.raises(UsageError, match=r"expected an anchor of the audit trail, found none in anchor\.json"):
         verify_trial(trial.root, anchor)
 
 
 def test_an_anchor_is_a_new_file_outside_of_the_trial(trial, tmp_path):
-    with pytest.raises(UsageError, match="expected a file outside of the trial's folder, found one inside"):
+    with pytest.raises(UsageError, match=r"expected a file outside of the trial, found anchor\.json in it"):
         anchor_audit(trial.root, trial.root / "anchor.json")
     (tmp_path / "anchor.json").write_text("")
     with pytest.raises(UsageError, match=r"expected a new file, found anchor\.json"):
@@ -140,23 +143,23 @@ def test_no_tables_are_written_on_a_broken_trail(trial):
 
 
 def test_entries_are_selected(trial):
-    everything = selected_entries(trial.root, Selection())
-    locked = selected_entries(trial.root, Selection(subject=CODE, actor="R1", action="read locked"))
+    everything = selected_entries(trial.root, AuditSelection())
+    locked = selected_entries(trial.root, AuditSelection(subject=CODE, actor="R1", action="read locked"))
     assert {entry.action for entry in locked} == {"read locked"}
     assert len(locked) == 7
     day = everything[0].at[:10]
-    assert selected_entries(trial.root, Selection(since=day)) == everything
-    assert selected_entries(trial.root, Selection(until=day[:4])) == everything
-    assert selected_entries(trial.root, Selection(until="2020")) == []
-    assert selected_entries(trial.root, Selection(since="2999-01-01")) == []
+    assert selected_entries(trial.root, AuditSelection(since=day)) == everything
+    assert selected_entries(trial.root, AuditSelection(until=day[:4])) == everything
+    assert selected_entries(trial.root, AuditSelection(until="2020")) == []
+    assert selected_entries(trial.root, AuditSelection(since="2999-01-01")) == []
     with pytest.raises(UsageError, match="expected a time such as 2026-03-01 or 2026-03-01T12:00"):
-        Selection(since="yesterday")
+        AuditSelection(since="yesterday")
 
 
 def test_an_export_has_all_columns(trial, tmp_path):
-    everything = selected_entries(trial.root, Selection())
+    everything = selected_entries(trial.root, AuditSelection())
     for name in ("audit.csv", "audit.json"):
-        assert export_audit(trial.root, tmp_path / name, Selection()) == len(everything)
+        assert export_audit(trial.root, tmp_path / name, AuditSelection()) == len(everything)
     with (tmp_path / "audit.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [json.loads(row["details"]) for row in rows] == [entry.details for entry in everything]
@@ -164,7 +167,7 @@ def test_an_export_has_all_columns(trial, tmp_path):
         e.hash for e in everything
     ]
     with pytest.raises(UsageError, match=r"expected a file that ends with \.csv or \.json, found \.xls"):
-        export_audit(trial.root, tmp_path / "audit.xls", Selection())
+        export_audit(trial.root, tmp_path / "audit.xls", AuditSelection())
 
 
 def test_the_command_line(trial, tmp_path, capsys):

@@ -17,13 +17,14 @@ from mri_pipeline.registry.audit import verify_chain
 from mri_pipeline.registry.differences import differences
 from mri_pipeline.registry.schema import Base
 from mri_pipeline.registry.trail import entries
-from reading_centre.use_cases.agreement import write_agreement
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import lock_reads, unlock_read
-from reading_centre.use_cases.release import release_trial_tables
-from reading_centre.use_cases.run import run_trial
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.analysis.run import run_trial
+from reading_centre.use_cases.reading.agreement import write_agreement
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
+from reading_centre.use_cases.reading.lock import lock_reads, unlock_read
+from reading_centre.use_cases.tables.release import release_trial_tables
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.audit_verify import verify_trial
 from tests.unit.locked_trial import CODE, SITE, behind_the_trail, flip, registry_of
 from tests.unit.reading_trial import edit_protocol
 

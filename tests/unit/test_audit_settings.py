@@ -9,9 +9,9 @@ from mri_pipeline.core.protocol import load_protocol, parse_protocol, protocol_t
 from mri_pipeline.registry import Gate, Registry, Use
 from mri_pipeline.registry.settings import settings_of
 from reading_centre import cli
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.init import init_trial
-from reading_centre.use_cases.status import trial_status
+from reading_centre.use_cases.office.status import trial_status
+from reading_centre.use_cases.trial.audit_verify import verify_trial
+from reading_centre.use_cases.trial.init import init_trial
 
 HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaGhhc2g"
 READER = f'\n[[readers]]\ncode = "R1"\npassword_hash = "{HASH}"\n'
@@ -60,7 +60,7 @@ def test_a_change_is_recorded_with_both_values_by_the_next_command_that_writes(t
     edit(trial, "deface = true", "deface = false", READER)
     trial_status(trial.root)
     found = verify_trial(trial.root).deviations
-    assert "trial.toml: expected reading.deface as in the audit trail, found another value" in found
+    assert "trial.toml: reading.deface was changed without an entry in the audit trail" in found
     assert cli.invoke(["query", "list", str(trial.root)]) == 0
     assert len(settings_entries(trial)) == 1
     opened(trial).close()

@@ -24,13 +24,13 @@ from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import open_engine, reading
 from mri_pipeline.registry.schema import Base
 from reading_centre import cli
-from reading_centre.use_cases import backup as backups
-from reading_centre.use_cases import restore
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.backup import back_up
-from reading_centre.use_cases.read_lock import unlock_read
-from reading_centre.use_cases.restore import restore_trial
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading.lock import unlock_read
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial import backup as backups
+from reading_centre.use_cases.trial import restore
+from reading_centre.use_cases.trial.audit_verify import verify_trial
+from reading_centre.use_cases.trial.backup import back_up
+from reading_centre.use_cases.trial.restore import restore_trial
 from tests.unit.locked_trial import CODE, behind_the_trail, flip, registry_of
 
 

@@ -16,7 +16,7 @@ from mri_pipeline.core.errors import (
     UsageError,
 )
 from reading_centre import cli
-from reading_centre.console import require_writable
+from reading_centre.command_options import require_writable
 
 
 def errors(kind=ReadingCentreError):
@@ -144,7 +144,7 @@ def test_an_unexpected_error_keeps_its_traceback(tmp_path, monkeypatch):
     def fault(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("reading_centre.use_cases.status.trial_status", fault)
+    monkeypatch.setattr("reading_centre.use_cases.office.status.trial_status", fault)
     with pytest.raises(ZeroDivisionError):
         cli.invoke(["status", str(tmp_path)])
 

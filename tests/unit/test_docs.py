@@ -18,7 +18,7 @@ from mri_pipeline.reading.serial import CHANGE_COLUMNS
 from mri_pipeline.reading.worklist import ADJUDICATION_LIST_COLUMNS, with_series
 from mri_pipeline.reading.worklist_item import ADJUDICATION_COLUMNS, LESION_COLUMNS
 from reading_centre.cli import app
-from reading_centre.use_cases import evaluate, segment
+from reading_centre.use_cases.analysis import evaluate, segment
 
 DOCS = Path(__file__).parents[2] / "docs"
 

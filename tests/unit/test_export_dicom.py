@@ -26,9 +26,9 @@ from mri_pipeline.dicom_export.describe import NO_DATE, NO_TIME, ObjectOf, momen
 from mri_pipeline.dicom_export.report import make_report
 from mri_pipeline.dicom_export.segmentation import make_segmentation
 from reading_centre import cli
-from reading_centre.use_cases.export_dicom import export_dicom
-from reading_centre.use_cases.read_lock import unlock_read
-from reading_centre.use_cases.tables import counted_masks
+from reading_centre.use_cases.reading.lock import unlock_read
+from reading_centre.use_cases.tables.counting import counted_masks
+from reading_centre.use_cases.tables.export_dicom import export_dicom
 from tests.unit.export_trial import SERIES, add_flair, faults, segments_by_pydicom, source_points
 from tests.unit.ingest_trial import IDENTITIES
 from tests.unit.locked_trial import CODE, NUMBER, registry_of

@@ -12,8 +12,8 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.registry import Registry
 from reading_centre import cli
-from reading_centre.use_cases import faces
-from reading_centre.use_cases.read import export_reads
+from reading_centre.use_cases.reading import faces
+from reading_centre.use_cases.reading.export_reads import export_reads
 from tests.unit.reading_trial import copy_of, write_kept_space
 
 CODES = ("BENCH000", "BENCH001")

@@ -16,10 +16,10 @@ from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from qc.findings import Finding
 from reading_centre import cli
-from reading_centre.use_cases import ingest_batch
-from reading_centre.use_cases.ingest_job import UploadOutcome
-from reading_centre.use_cases.manifest import COLUMNS, read_manifest
-from reading_centre.use_cases.quarantine import list_quarantine
+from reading_centre.use_cases.uploads import ingest_batch
+from reading_centre.use_cases.uploads.ingest_job import UploadOutcome
+from reading_centre.use_cases.uploads.manifest import COLUMNS, read_manifest
+from reading_centre.use_cases.uploads.quarantine import list_quarantine
 from tests.unit.ingest_trial import agree, ingest, new_trial, opened, upload
 
 pytestmark = pytest.mark.usefixtures("no_image_checks")
@@ -31,7 +31,7 @@ JOB = """
 import json, os, signal, sys
 sys.path.insert(0, {root!r})
 from qc import conversion, decision
-from reading_centre.use_cases import ingest_job
+from reading_centre.use_cases.uploads import ingest_job
 decision.judge_images = lambda measures, protocol: print('a library prints') or []
 if {killed!r} and {killed!r} in sys.stdin.buffer.peek().decode():
     conversion.convert_series = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
@@ -244,13 +244,29 @@ def test_a_dry_run_of_a_site_without_dummy_run(tmp_path, trial):
     ("text", "message"),
     [
         ("site,subject,visit,upload\nS01,1,wk00,a", "line 1, column before_infusion: expected it, found none"),
-        (HEADER + ",arm\nS01,1,wk00,a,,x", "line 1, column 6: expected one of site, subject, visit, upload"),
-        (HEADER.replace("visit", "site"), "line 1, column visit: expected it, found none; line 1, column 3: "),
-        (HEADER + "\nS99,1,wk00,a,", r"line 2, column site: expected a site of trial.toml \(S01, S02"),
-        (HEADER + "\n\nS01,1,wk99,a,", "line 3, column visit: expected a visit of trial.toml"),
-        (HEADER + "\nS01,Max Muster,wk00,a,", "line 2, column subject: expected a trial number"),
+        (HEADER + ",arm\nS01,1,wk00,a,,x", "line 1, column 6: expected one of .*, each once, found 3 letters"),
+        (
+            HEADER.replace("visit", "site"),
+            "line 1, column visit: expected it, found none; line 1, column 3: .* found it again",
+        ),
+        (
+            HEADER + "\nS99,1,wk00,a,",
+            r"line 2, column site: expected a site of trial.toml \(S01, S02.*\), found 3 characters",
+        ),
+        (
+            HEADER + "\n\nS01,1,wk99,a,",
+            "line 3, column visit: expected a visit of trial.toml .*, found 4 characters",
+        ),
+        (
+            HEADER + "\nS01,Max Muster,wk00,a,",
+            "line 2, column subject: expected a trial number .*, found 10 characters",
+        ),
+        (HEADER + "\nS01,,wk00,a,", "line 2, column subject: expected a trial number .*, found an empty cell"),
         (HEADER + "\nS01,1,wk00,,", "line 2, column upload: expected the path"),
-        (HEADER + "\nS01,1,wk00,a,ja", "line 2, column before_infusion: expected yes, no or nothing"),
+        (
+            HEADER + "\nS01,1,wk00,a,ja",
+            "line 2, column before_infusion: expected yes, no or nothing, found 2 letters",
+        ),
         (HEADER + "\nS01,1,wk00,a", "line 2: expected 5 cells, found 4"),
         (
             HEADER + "\nS01,1,wk00,a,\nS01,1,wk00,b,",
@@ -284,7 +300,7 @@ def test_a_wrong_manifest_is_refused_with_line_and_column(tmp_path, text, messag
     [
         ("utf-16", "line 1, column 1: expected text in UTF-8, found UTF-16"),
         ("utf-16-le", "line 1, column 1: expected text in UTF-8, found UTF-16"),
-        ("latin-1", "line 2, character 13: expected text in UTF-8, found another encoding"),
+        ("latin-1", "line 2, character 13: expected text in UTF-8, found a byte of another encoding"),
     ],
 )
 def test_another_encoding_is_refused(tmp_path, encoding, message):

@@ -11,8 +11,8 @@ import pytest
 
 from mri_pipeline.core.errors import ComplianceError, UploadRefusedError, UsageError
 from mri_pipeline.core.layout import Trial
-from reading_centre.use_cases import staging
-from reading_centre.use_cases.private_folder import private_folder, sweep
+from reading_centre.use_cases.trial import staging
+from reading_centre.use_cases.trial.private_folder import private_folder, sweep
 from tests.unit import ingest_trial, kill_points
 from tests.unit.ingest_trial import SMALL, agree, confirmed_read, identified, ingest, opened, upload
 

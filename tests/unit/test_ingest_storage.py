@@ -14,8 +14,9 @@ from mri_pipeline.core.errors import UnreadableUploadError, UsageError
 from mri_pipeline.intake import unpack as unpacking
 from mri_pipeline.registry import database
 from reading_centre import cli
-from reading_centre.use_cases import ingest as ingesting
-from reading_centre.use_cases import staging, storage, upload_desk
+from reading_centre.use_cases.trial import staging, storage
+from reading_centre.use_cases.uploads import desk as upload_desk
+from reading_centre.use_cases.uploads import ingest as ingesting
 from tests.unit import ingest_trial
 from tests.unit.ingest_trial import SMALL, agree, opened, upload
 

@@ -14,8 +14,9 @@ from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.provenance import settings_digest
 from qc import decision
 from reading_centre import cli
-from reading_centre.use_cases import ingest as ingest_use_case
-from reading_centre.use_cases import staging, visit_judgement
+from reading_centre.use_cases.trial import staging
+from reading_centre.use_cases.uploads import ingest as ingest_use_case
+from reading_centre.use_cases.uploads import visit_judgement
 from tests.unit import ingest_trial
 from tests.unit.dicom_factory import Patient
 from tests.unit.ingest_trial import SMALL, agree, ingest, opened, upload
@@ -118,7 +119,7 @@ def test_a_number_that_the_site_was_not_given_is_refused(trial, tmp_path):
     trial.protocol_file.write_text(text.replace('code = "S01"', 'code = "S01"\nsubjects = ["0001", "A-7"]'))
     sent = upload(tmp_path / "a", specs=FLAIR)
     with pytest.raises(
-        ComplianceError, match="site S01: expected a number of its list of subjects, found another"
+        ComplianceError, match=r"site S01: this number is not in the list of the site's \d+ subjects"
     ):
         ingest(trial, sent, subject="0010")
     assert ingest(trial, sent, subject="a-7").contrasts == ("FLAIR",)
@@ -161,7 +162,7 @@ def test_no_other_scan_is_accepted_between_comparison_and_entry(trial, tmp_path,
 
     def meanwhile(*args, **more):
         with pytest.raises(
-            UsageError, match="accepted scans: expected one upload or analysis at a time, found another one"
+            UsageError, match=r"accepted scans: an upload or analysis is in progress \(process \d+ on \S+\)"
         ):
             ingest(trial, second, subject="0002")
         return decision.write_scans(*args, **more)

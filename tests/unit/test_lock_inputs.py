@@ -13,8 +13,8 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Registry
-from reading_centre.use_cases.read_lock import lock_reads
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading.lock import lock_reads
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from tests.unit.reading_trial import copy_of
 
 CODE = "BENCH001"

@@ -11,7 +11,7 @@ from mri_pipeline.core.errors import ImageError, ReadingCentreError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.spatial import LabelImage
 from reading_centre import cli
-from reading_centre.use_cases import segment as use_case
+from reading_centre.use_cases.analysis import segment as use_case
 
 SHAPE = (12, 14, 8)
 AFFINE = np.array([[-6.0, 0, 0, 30], [0, 5, 0, -35], [0, 0, 3, -12], [0, 0, 0, 1]])

@@ -18,8 +18,9 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import ScanState
 from qc.reports.index import SubjectState
 from reading_centre.cli import invoke
-from reading_centre.use_cases import bids, run
-from reading_centre.use_cases.overview import Listed, _state, latest_result, save_outcome, write_overview
+from reading_centre.use_cases.analysis import bids, run
+from reading_centre.use_cases.analysis.bids_jobs import ScanSelection
+from reading_centre.use_cases.analysis.overview import Listed, _state, latest_result, save_outcome, write_overview
 from workflows.outcome import BatchOutcome, Outcome
 
 RULES = LesionRules()
@@ -66,7 +67,7 @@ def app(tmp_path, monkeypatch):
             return BatchOutcome(tuple(outcomes))
 
         monkeypatch.setattr(bids, "run_batch", analyse)
-        bids.run_participants(raw, out, selection=bids.Selection(participants=labels), validate=False)
+        bids.run_participants(raw, out, selection=ScanSelection(participants=labels), validate=False)
         return (out / "reports" / "index.html").read_text(encoding="utf-8")
 
     run.raw, run.out = raw, out
@@ -155,7 +156,7 @@ def test_the_group_level_renews_the_index_of_all_and_keeps_the_methods_text(app)
     page = (app.out / "reports" / "index.html").read_text(encoding="utf-8")
     assert "3 subjects: <b>1</b> done, <b>1</b> not analysed, <b>1</b> no usable scan." in page
     assert (app.out / "reports" / "CITATION.md").read_bytes() == text
-    bids.write_group_tables(app.raw, app.out, selection=bids.Selection(participants=("a",)))
+    bids.write_group_tables(app.raw, app.out, selection=ScanSelection(participants=("a",)))
     assert (app.out / "reports" / "index.html").is_file()
 
 

@@ -31,7 +31,7 @@ from qc.placement import BrainMeasures, Placement
 from qc.reports.acceptance import Context, acceptance_html, acceptance_json
 from qc.reports.mosaics import mosaics
 from qc.slices import SliceMeasures
-from reading_centre.use_cases.dummy_run import accept_dummy_run
+from reading_centre.use_cases.uploads.dummy_run_judgement import accept_dummy_run
 from tests.unit import dicom_factory as factory
 
 PROTOCOL = parse_protocol(protocol_text())

@@ -31,7 +31,7 @@ from reading_centre.qualification import cases
 from reading_centre.qualification.checks import Finding
 from reading_centre.qualification.requirements import load_requirements
 from reading_centre.use_cases import qualify
-from reading_centre.use_cases.audit_verify import verify_trial
+from reading_centre.use_cases.trial.audit_verify import verify_trial
 from tests.unit.html_page import Page
 from tests.unit.locked_trial import behind_the_trail, registry_of
 
@@ -94,8 +94,8 @@ def test_cases_are_read_with_their_limits(tmp_path):
         ([CASE | {"flair": "", "reference": ""}], "line 2: expected flair and reference, found an empty cell"),
         ([CASE | {"min_dice": ""}], "line 2: expected at least one limit, found none"),
         ([CASE | {"t1": "none.nii.gz"}], "line 2, column t1: expected a file, found none"),
-        ([CASE | {"min_dice": "1.2"}], "column min_dice: expected a number from 0 to 1, found another value"),
-        ([CASE | {"min_dice": "high"}], "column min_dice: expected a number from 0 to 1"),
+        ([CASE | {"min_dice": "1.2"}], "column min_dice: expected a number from 0 to 1, found 1.2"),
+        ([CASE | {"min_dice": "high"}], "column min_dice: expected a number from 0 to 1, found 4 characters"),
         ([CASE | {"min_lesion_f1": "nan"}], "column min_lesion_f1: expected a number from 0 to 1"),
         (
             [CASE | {"max_volume_error_percent": "-1"}],
@@ -134,14 +134,16 @@ def box(*ranges):
 def test_scores_are_compared_with_the_limits_of_the_case(tmp_path, limits, passed):
     """The prediction is the reference and its equal neighbour: Dice 2/3, twice the volume."""
     scores = score_masks(box((1, 5), (1, 3), (1, 3)), box((1, 3), (1, 3), (1, 3)))
-    (one,) = cases.findings_of(cases.Case("A", {}, tmp_path, limits), scores)
+    (one,) = cases.findings_of(cases.ReferenceCase("A", {}, tmp_path, limits), scores)
     ids = {"min_dice": "PQ-01", "max_volume_error_percent": "PQ-02", "min_lesion_f1": "PQ-03"}
     assert (one.requirement, one.passed) == (ids[next(iter(limits))], passed)
 
 
 @pytest.mark.requirement("PQ-01", "PQ-02", "PQ-03")
 def test_a_lesion_that_is_missed_and_an_empty_mask_fail(tmp_path):
-    case = cases.Case("A", {}, tmp_path, {"min_dice": 0.0, "max_volume_error_percent": 500, "min_lesion_f1": 0.1})
+    case = cases.ReferenceCase(
+        "A", {}, tmp_path, {"min_dice": 0.0, "max_volume_error_percent": 500, "min_lesion_f1": 0.1}
+    )
     missed = list(cases.findings_of(case, score_masks(box((5, 7), (5, 7), (5, 7)), box((1, 3), (1, 3), (1, 3)))))
     assert [one.passed for one in missed] == [True, True, False]
     empty = box((0, 0), (0, 0), (0, 0))
@@ -162,7 +164,7 @@ def test_a_case_is_segmented_by_the_rules_of_the_trial(tmp_path, monkeypatch):
         nifti.save(box((1, 3), (1, 3), (1, 3)), out / "t2_lesions.nii.gz")
 
     monkeypatch.setattr(cases, "segment_files", segment)
-    case = cases.Case("A", {"flair": "f", "t1_gd": "g"}, reference, {"min_dice": 0.9})
+    case = cases.ReferenceCase("A", {"flair": "f", "t1_gd": "g"}, reference, {"min_dice": 0.9})
     (one,) = cases.check_case(case, tmp_path / "work", rules)
     assert one == Finding("PQ-01", "A: Dice of at least 0.9", "Dice 1.000", passed=True)
 

@@ -18,11 +18,12 @@ from mri_pipeline.core.spatial import Affine
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.trial import ReferenceTrial, Upload, UploadKind, made_up_patient
 from mri_pipeline.registry import ScannerFacts
-from reading_centre.qualification import attacks, identities, interruption, reading, reference
+from reading_centre.qualification import attacks, identities, interruption, limits, reading, reference_checks
+from reading_centre.qualification.limits import Limit
 from reading_centre.qualification.reading import Read
-from reading_centre.qualification.reference import Limit, Reference
+from reading_centre.qualification.reference import Reference
 from reading_centre.use_cases.demo import ReferenceRun
-from reading_centre.use_cases.init import init_trial
+from reading_centre.use_cases.trial.init import init_trial
 from tests.unit.locked_trial import registry_of
 from workflows.outcome import BatchOutcome, Outcome
 
@@ -105,7 +106,8 @@ def change(made, column, value, visit="wk12"):
 
 
 LIMITS = {
-    one.column: (limit, one) for one, limit in zip(reference.load_limits(), reference.limit_checks(), strict=True)
+    one.column: (limit, one)
+    for one, limit in zip(limits.load_limits(), reference_checks.limit_checks(), strict=True)
 }
 
 
@@ -161,27 +163,27 @@ def test_a_volume_where_there_is_none_is_infinitely_wrong():
 
 @pytest.mark.requirement("INTAKE-01")
 def test_a_weak_scanner_that_was_accepted_fails(made):
-    assert reference.field_strength(made).passed
+    assert reference_checks.field_strength(made).passed
     (reason,) = made.trial.quarantine.glob("*/reason.json")
     reason.write_text(json.dumps({"reason": "blurred"}))
-    assert reference.field_strength(made).found == "blurred"
+    assert reference_checks.field_strength(made).found == "blurred"
     with registry_of(made.trial) as registry:
         registry.record_dummy_run("S02", accepted=True, upload_digest="d3")
-    assert not reference.field_strength(made).passed
+    assert not reference_checks.field_strength(made).passed
 
 
 @pytest.mark.requirement("INTAKE-02")
 def test_a_visit_that_passes_a_closed_gate_fails(made, monkeypatch):
-    monkeypatch.setattr(reference, "receive_visit", lambda *_args, **_kwargs: None)
-    one = reference.gate(made)
+    monkeypatch.setattr(reference_checks, "receive_visit", lambda *_args, **_kwargs: None)
+    one = reference_checks.gate(made)
     assert (one.passed, one.found) == (False, "accepted")
 
 
 @pytest.mark.requirement("INTAKE-03")
 def test_a_file_that_is_missing_in_quarantine_fails(made):
-    assert reference.quarantine(made).passed
+    assert reference_checks.quarantine(made).passed
     next(made.trial.quarantine.glob("*/upload/1.dcm")).write_bytes(b"other")
-    assert not reference.quarantine(made).passed
+    assert not reference_checks.quarantine(made).passed
 
 
 @pytest.mark.requirement("INTAKE-04")
@@ -226,27 +228,27 @@ def write_transforms(made, shift=0.0):
 
 @pytest.mark.requirement("IMAGE-01")
 def test_a_wrong_or_missing_registration_fails(made):
-    assert not reference.registrations(made).passed  # nothing is registered
+    assert not reference_checks.registrations(made).passed  # nothing is registered
     write_transforms(made, 0.9)
-    assert reference.registrations(made).found == "5 scans, largest error 0.90 mm"
-    assert reference.registrations(made).passed
+    assert reference_checks.registrations(made).found == "5 scans, largest error 0.90 mm"
+    assert reference_checks.registrations(made).passed
     write_transforms(made, 1.1)
-    assert not reference.registrations(made).passed
+    assert not reference_checks.registrations(made).passed
     write_transforms(made)
     made.trial.derivatives.transform("BCDF2345", "wk04", Contrast.FLAIR).unlink()
-    assert reference.registrations(made).found == "not registered: wk04 FLAIR"
+    assert reference_checks.registrations(made).found == "not registered: wk04 FLAIR"
 
 
 @pytest.mark.requirement("TABLE-01")
 def test_a_missing_visit_with_a_number_or_without_a_row_fails(made):
-    assert reference.missing_visit(made).passed
+    assert reference_checks.missing_visit(made).passed
     rows = made.timepoints()
     missing = next(row for row in rows if row["scan_status"] == "missing")
     write_rows(made.trial.tables / "lesion_timepoints.csv", [row for row in rows if row is not missing])
-    assert not reference.missing_visit(made).passed
+    assert not reference_checks.missing_visit(made).passed
     missing["gel_count"] = "0"
     write_rows(made.trial.tables / "lesion_timepoints.csv", rows)
-    assert reference.missing_visit(made).found.endswith("1 missing, not empty")
+    assert reference_checks.missing_visit(made).found.endswith("1 missing, not empty")
 
 
 @pytest.mark.requirement("TABLE-02")
@@ -255,15 +257,18 @@ def test_a_missing_visit_with_a_number_or_without_a_row_fails(made):
     [("new_t2_count", "0", "wk00"), ("gel_count", "", "wk00"), ("gel_new_count", "", "wk12")],
 )
 def test_a_first_visit_with_a_comparison_fails(made, column, value, visit):
-    assert reference.first_visit(made).passed
+    assert reference_checks.first_visit(made).passed
     change(made, column, value, visit)
-    assert reference.first_visit(made).found == f"BCDF2345 {visit}"
+    assert reference_checks.first_visit(made).found == f"BCDF2345 {visit}"
 
 
 @pytest.mark.requirement("TABLE-05")
 def test_final_tables_before_a_read_fail(made, monkeypatch):
-    monkeypatch.setattr(reference, "write_trial_tables", lambda *_args, **_kwargs: None)
-    assert (reference.no_final_tables(made).passed, reference.no_final_tables(made).found) == (False, "tables")
+    monkeypatch.setattr(reference_checks, "write_trial_tables", lambda *_args, **_kwargs: None)
+    assert (reference_checks.no_final_tables(made).passed, reference_checks.no_final_tables(made).found) == (
+        False,
+        "tables",
+    )
 
 
 def outcome(**more):
@@ -272,14 +277,16 @@ def outcome(**more):
 
 @pytest.mark.requirement("RUN-02")
 def test_a_second_run_that_analyses_or_changes_something_fails(made, monkeypatch):
-    monkeypatch.setattr(reference, "run_trial", lambda *_args, **_kwargs: outcome(unchanged=True))
-    monkeypatch.setattr(reference, "write_trial_tables", lambda *_args, **_kwargs: None)
-    assert reference.second_run(made).passed
-    monkeypatch.setattr(reference, "write_trial_tables", lambda *_args, **_kwargs: change(made, "gel_count", "4"))
-    assert "changed: tables/lesion_timepoints.csv" in reference.second_run(made).found
-    monkeypatch.setattr(reference, "write_trial_tables", lambda *_args, **_kwargs: None)
-    monkeypatch.setattr(reference, "run_trial", lambda *_args, **_kwargs: outcome())
-    one = reference.second_run(made)
+    monkeypatch.setattr(reference_checks, "run_trial", lambda *_args, **_kwargs: outcome(unchanged=True))
+    monkeypatch.setattr(reference_checks, "write_trial_tables", lambda *_args, **_kwargs: None)
+    assert reference_checks.second_run(made).passed
+    monkeypatch.setattr(
+        reference_checks, "write_trial_tables", lambda *_args, **_kwargs: change(made, "gel_count", "4")
+    )
+    assert "changed: tables/lesion_timepoints.csv" in reference_checks.second_run(made).found
+    monkeypatch.setattr(reference_checks, "write_trial_tables", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr(reference_checks, "run_trial", lambda *_args, **_kwargs: outcome())
+    one = reference_checks.second_run(made)
     assert not one.passed
     assert "analysed again: BCDF2345, GHJK6789" in one.found
 
@@ -296,13 +303,15 @@ def test_results_that_differ_from_their_provenance_fail(made, monkeypatch, fault
         "failed": (),
         "other_software": {},
     }
-    monkeypatch.setattr(reference, "verify_results", lambda _root: SimpleNamespace(**sound))
-    assert reference.provenance(made).passed
+    monkeypatch.setattr(reference_checks, "verify_results", lambda _root: SimpleNamespace(**sound))
+    assert reference_checks.provenance(made).passed
     wrong = sound | {fault: {"numpy": "other"} if fault == "other_software" else ("sub-X",)}
-    monkeypatch.setattr(reference, "verify_results", lambda _root: SimpleNamespace(**wrong))
-    assert not reference.provenance(made).passed
-    monkeypatch.setattr(reference, "verify_results", lambda _root: SimpleNamespace(**sound | {"subjects": 1}))
-    assert not reference.provenance(made).passed
+    monkeypatch.setattr(reference_checks, "verify_results", lambda _root: SimpleNamespace(**wrong))
+    assert not reference_checks.provenance(made).passed
+    monkeypatch.setattr(
+        reference_checks, "verify_results", lambda _root: SimpleNamespace(**sound | {"subjects": 1})
+    )
+    assert not reference_checks.provenance(made).passed
 
 
 @dataclass

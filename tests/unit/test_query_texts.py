@@ -13,7 +13,7 @@ from qc.findings import NEVER_OVERRULED, Finding
 from qc.identity import BEFORE_INFUSION, WINDOW, WITHDRAWN
 from qc.scan_profile import ONE_SCANNER
 from qc.scanner_gate import SCANNER_GATE
-from reading_centre.use_cases.query import questions
+from reading_centre.use_cases.office.query import questions
 
 NAMED = {
     "TIMING_RULE": TIMING_RULE,

@@ -12,10 +12,11 @@ import pytest
 from mri_pipeline.reading import confirmed
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.registry import Registry
-from reading_centre.use_cases import read_lock
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import lock_reads, unlock_read
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading import lock as read_lock
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
+from reading_centre.use_cases.reading.lock import lock_reads, unlock_read
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from tests.unit.reading_trial import READERS, decide, edit_protocol, opened, visits_of, write_unread_trial
 
 CODE = "BENCH000"

@@ -11,9 +11,9 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import KnownScan, Registry, ScanIdentity
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
-from reading_centre.use_cases import release as use_case
-from reading_centre.use_cases.release import release_trial_tables
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.tables import release as use_case
+from reading_centre.use_cases.tables.release import release_trial_tables
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from tests.unit.locked_trial import CODE, NUMBER, SITE
 
 

@@ -8,10 +8,11 @@ from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.reading.record import ReadPurpose
 from mri_pipeline.reading.worklist import is_drawn, reading_code
-from reading_centre.use_cases.agreement import write_agreement
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import lock_reads
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading.agreement import write_agreement
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
+from reading_centre.use_cases.reading.lock import lock_reads
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from tests.unit.reading_trial import (
     copy_of,
     decide,
@@ -89,7 +90,7 @@ def test_a_reread_changes_no_read_and_no_table_and_gives_the_agreement(trial, tm
     assert found["R1", "t2_count", "icc_2_1"]["visits"] == "4"
     assert export_reads(trial.root, tmp_path / "third", reader="R1")["exported"] == 3  # each visit once
     decide(folder, lesions_but_no_holes, again)
-    with pytest.raises(UsageError, match="expected a visit of this reader, found one that was re-read"):
+    with pytest.raises(UsageError, match="expected a visit to re-read, found a finished re-read"):
         import_reads(trial.root, folder, reader="R1")
 
 
@@ -100,7 +101,7 @@ def test_a_reread_is_that_of_its_reader(trial, tmp_path):
         if other.name != code:
             shutil.rmtree(other)
     decide(tmp_path / "second", codes={code})
-    with pytest.raises(UsageError, match="expected a visit of this reader, found one of another reader"):
+    with pytest.raises(UsageError, match="expected a visit to re-read, found no read of this reader"):
         import_reads(trial.root, tmp_path / "second", reader="R2")
     assert export_reads(trial.root, tmp_path / "other", reader="R2")["exported"] == 3
 

@@ -11,9 +11,9 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState
 from reading_centre import cli, console
-from reading_centre.use_cases import run
-from reading_centre.use_cases.overview import save_outcome
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.analysis import run
+from reading_centre.use_cases.analysis.overview import save_outcome
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from workflows.outcome import BatchOutcome, Outcome
 from workflows.progress import RunState, current_step
 
@@ -166,6 +166,6 @@ def test_numbers_of_a_replaced_scan_are_neither_recorded_nor_in_tables(tmp_path,
             registry.record_analyses("BENCH000", {visit: (ScanStatus.ANALYSED, "")})
     with pytest.raises(
         UsageError,
-        match="visit wk04: expected numbers of the present scan, found those of a scan that was replaced",
+        match="subject BENCH000, visit wk04: the analysis is of a scan that was replaced",
     ):
         write_trial_tables(trial.root, provisional=True)

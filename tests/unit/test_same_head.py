@@ -12,8 +12,8 @@ from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from qc.same_head import SAME_HEAD, HeadMatch, judge_head, match_head
-from reading_centre.use_cases import visit_judgement
-from reading_centre.use_cases.quarantine import list_quarantine, release_upload
+from reading_centre.use_cases.uploads import visit_intake
+from reading_centre.use_cases.uploads.quarantine import list_quarantine, release_upload
 from tests.unit.ingest_trial import ingest, new_trial, opened, upload
 
 TEST_IMAGES = Path(__file__).parents[2] / "test_images"
@@ -42,7 +42,7 @@ def test_the_same_head_in_another_position_agrees():
 def trial(tmp_path, monkeypatch):
     """A trial with an accepted visit; all objects pass as heads."""
     record = {"FLAIR": {"placement.similarity": 0.9}}
-    monkeypatch.setattr(visit_judgement, "measure_record", lambda measures: record)
+    monkeypatch.setattr(visit_intake, "measure_record", lambda measures: record)
     monkeypatch.setattr("qc.decision.judge_images", lambda measures, protocol: [])
     trial = new_trial(tmp_path / "trial")
     ingest(trial, upload(tmp_path / "up0"), "wk00")
@@ -56,7 +56,7 @@ def agreeing(monkeypatch, agreement):
         compared.append((visit, flair.grid.shape, other.grid.shape))
         return HeadMatch(visit, agreement)
 
-    monkeypatch.setattr(visit_judgement, "match_head", match)
+    monkeypatch.setattr(visit_intake, "match_head", match)
     return compared
 
 
@@ -92,7 +92,7 @@ def test_the_nearest_other_visit_is_compared(trial, tmp_path, monkeypatch):
 
 def test_without_a_brain_no_head_is_compared(trial, tmp_path, monkeypatch):
     compared = agreeing(monkeypatch, 0.1)
-    monkeypatch.setattr(visit_judgement, "measure_record", lambda measures: {"FLAIR": {"content.coherence": 0.5}})
+    monkeypatch.setattr(visit_intake, "measure_record", lambda measures: {"FLAIR": {"content.coherence": 0.5}})
     result = ingest(trial, upload(tmp_path / "up", day=28), "wk04")
     assert "FLAIR: no brain was found: same head not checked" in result.notes
     assert compared == []
@@ -101,7 +101,7 @@ def test_without_a_brain_no_head_is_compared(trial, tmp_path, monkeypatch):
 def test_a_head_is_compared_whatever_its_similarity_to_the_template(trial, tmp_path, monkeypatch):
     compared = agreeing(monkeypatch, 0.9)
     record = {"FLAIR": {"placement.similarity": 0.1}}
-    monkeypatch.setattr(visit_judgement, "measure_record", lambda measures: record)
+    monkeypatch.setattr(visit_intake, "measure_record", lambda measures: record)
     ingest(trial, upload(tmp_path / "up", day=28), "wk04")
     assert [visit for visit, *_ in compared] == ["wk00"]
 

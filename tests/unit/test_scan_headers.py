@@ -16,7 +16,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.duplicates import scan_digest
 from mri_pipeline.images.register import RegistrationMethod
 from qc.registration import duplicate_qc_flag, forms_qc_flag, qc_flags
-from reading_centre.use_cases.one_scan import segment_images
+from reading_centre.use_cases.analysis.one_scan import segment_images
 from workflows.alignment_records import (
     Match,
     VisitAlignmentRecord,

@@ -13,9 +13,10 @@ from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.tables.io import read_table
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import lock_reads, unlock_read
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
+from reading_centre.use_cases.reading.lock import lock_reads, unlock_read
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from tests.unit.reading_trial import (
     READERS,
     copy_of,

@@ -13,7 +13,7 @@ from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import group_series
 from mri_pipeline.intake.stated import apply_statement
 from reading_centre import cli
-from reading_centre.use_cases.series_statement import read_statement
+from reading_centre.use_cases.uploads.series_statement import read_statement
 from tests.unit import ingest_trial
 from tests.unit.ingest_trial import SMALL, ingest, opened, upload
 from tests.unit.series_facts import IR, instances, t1, timed
@@ -93,8 +93,12 @@ def test_options_and_files_are_read(tmp_path):
     file = tmp_path / "series.txt"
     file.write_text("# of the radiographer\nFLAIR = 4\n\nce-gadolinium_T1w=6  # the 3D one\n")
     assert read_statement([str(file), "t2w=3"]) == {Contrast.FLAIR: 4, Contrast.T1W_GD: 6, Contrast.T2W: 3}
+    without = tmp_path / "without.txt"
+    without.write_text("FLAIR 4")
     for wrong, match in (
-        (["FLAIR=x"], "expected CONTRAST=NUMBER"), (["DWI=3"], "expected CONTRAST=NUMBER"),
+        (["FLAIR=x"], "expected CONTRAST=NUMBER, found no whole number after '='"),
+        (["DWI=3"], "expected CONTRAST=NUMBER, found an unknown contrast"),
+        ([str(without)], "expected CONTRAST=NUMBER, found a text without ="),
         (["FLAIR=3", "flair=4"], "expected FLAIR once, found it twice"), (["no-such-file"], "found neither"),
         ([str(tmp_path)], "found neither"),
     ):  # fmt: skip

@@ -18,12 +18,13 @@ from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.people import set_password
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
-from reading_centre.use_cases.staging import only_writer
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
+from reading_centre.use_cases.reading.lock import Proof, lock_reads, unlock_read
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.audit_verify import verify_trial
+from reading_centre.use_cases.trial.people import set_password
+from reading_centre.use_cases.trial.staging import only_writer
 from tests.unit.reading_trial import (
     READERS,
     copy_of,
@@ -227,9 +228,7 @@ def test_a_replaced_password_that_comes_back_signs_nothing(trial):
     with Registry.open(trial, protocol) as registry:
         set_password(trial, registry, protocol.reader("R1"), "my own long password")
     trial.protocol_file.write_bytes(before)
-    with pytest.raises(
-        UsageError, match="expected the present password of reader R1, found one that was replaced"
-    ):
+    with pytest.raises(UsageError, match=r"trial\.toml has a password of reader R1 that was replaced since"):
         lock_reads(trial.root, reader="R1", proof=password(PASSWORD))
     assert [entry.reader for entry in entries(trial, "signature refused")] == ["R1"]
 
@@ -375,7 +374,7 @@ def test_the_command_makes_accounts(trial, tmp_path, monkeypatch, capsys):
     assert lock_reads(trial.root, reader="R3", proof=password("a long pass phrase")) == {"locked": 7}
     unlock_read(trial.root, subject=CODE, visit="wk04", reader="R3", reason="x", proof=Proof(key_file=new))
     assert cli.invoke([*arguments, "--key-file", str(new)]) == 2
-    assert "expected a new key file, found one of that name" in capsys.readouterr().err
+    assert "expected a new key file, found the existing file" in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
     assert cli.invoke(arguments) == 2
     assert "expected a password of at least 12 characters, found fewer" in capsys.readouterr().err

@@ -10,8 +10,8 @@ from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
-from reading_centre.use_cases.backup import back_up
-from reading_centre.use_cases.restore import restore_trial
+from reading_centre.use_cases.trial.backup import back_up
+from reading_centre.use_cases.trial.restore import restore_trial
 from tests.unit import ingest_trial
 from tests.unit.ingest_trial import agree, confirmed_read, identified, ingest, opened, upload
 
@@ -80,7 +80,7 @@ def test_series_of_other_scans_than_the_stored_ones_are_not_kept(trial, prepared
     done = ingest(trial, prepared / "sent")
     (note,) = done.notes
     assert done.known
-    assert note.startswith("its DICOM series is not kept: expected the scans that are stored, found others")
+    assert note.startswith("its DICOM series is not kept: the upload gives another FLAIR than the stored scan")
     assert not trial.sourcedata.root.exists()
     assert not list(trial.quarantine.glob("*/*"))
 

@@ -21,14 +21,15 @@ from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.tables.io import read_table
 from qc.reports.subject_files import write_report
 from reading_centre import cli
-from reading_centre.use_cases import report_job, subject_reports
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import lock_reads, unlock_read
-from reading_centre.use_cases.report_job import start_renewal
-from reading_centre.use_cases.staging import only_writer
-from reading_centre.use_cases.subject_jobs import make_job
-from reading_centre.use_cases.subject_reports import refresh_reports, write_trial_index
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.analysis import report_job, subject_reports
+from reading_centre.use_cases.analysis.report_job import start_renewal
+from reading_centre.use_cases.analysis.subject_jobs import make_job
+from reading_centre.use_cases.analysis.subject_reports import refresh_reports, write_trial_index
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
+from reading_centre.use_cases.reading.lock import lock_reads, unlock_read
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.staging import only_writer
 from tests.unit.reading_trial import copy_of, decide, edit_protocol, opened, write_unread_trial
 
 CODE = "BENCH000"
@@ -371,9 +372,16 @@ def test_a_read_of_an_analysis_of_other_scans_is_not_locked(trial, tmp_path):
     read_some(trial, tmp_path)
     results = trial.derivatives.result(CODE)
     made = load_result(results)
-    for other in (replace(made, scan_keys={}), replace(made, visits=made.visits[:-1])):
+    labels = [counts.visit for counts in made.visits]
+    for other, message in (
+        (replace(made, scan_keys={}), f"visit {', '.join(labels)}: the analysis is of a scan that was replaced"),
+        (
+            replace(made, visits=made.visits[:-1]),
+            f"expected an analysis of {', '.join(labels)}, found one of {', '.join(labels[:-1])}",
+        ),
+    ):
         save_result(other, results)
-        with pytest.raises(UsageError, match="expected numbers of the"):
+        with pytest.raises(UsageError, match=message):
             lock_reads(trial.root, reader="R1")
     save_result(made, results)
     assert lock_reads(trial.root, reader="R1")["locked"] > 0

@@ -16,7 +16,7 @@ from mri_pipeline.registry.schema import ScanRow
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import csv_text, read_table, subject_tables, table_texts
 from mri_pipeline.tables.schema import TIMEPOINTS
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from tests.unit.locked_trial import registry_of
 
 
@@ -92,7 +92,7 @@ def test_a_subject_whose_analysis_included_a_scan_that_is_gone_fails_and_the_oth
     waiting(trial, "BENCH000", visits)
     written = write_trial_tables(trial.root, provisional=False)
     assert {code: error.message for code, error in written.refused.items()} == {
-        "BENCH000": "subject BENCH000: expected numbers of the visits whose scans count, found those of other visits"
+        "BENCH000": "subject BENCH000: expected an analysis of no visit, found one of " + ", ".join(visits)
     }
     assert written.notes == ()
     rows = read_table(trial.tables / "lesion_timepoints.csv")

@@ -21,11 +21,12 @@ from mri_pipeline.registry.schema import ReadRow, ScanRow
 from mri_pipeline.registry.trail import append
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
-from reading_centre.use_cases.agreement import write_agreement
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_compare import reasons_of
-from reading_centre.use_cases.read_lock import lock_reads
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading.agreement import write_agreement
+from reading_centre.use_cases.reading.comparison import reasons_of
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
+from reading_centre.use_cases.reading.lock import lock_reads
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from tests.unit.reading_trial import (
     READERS,
     copy_of,
@@ -274,7 +275,7 @@ def test_an_adjudication_of_earlier_reads_is_refused(trial, tmp_path, disputed):
     content = json.loads(path.read_text())
     content["opinions"][0]["digest"] = "0" * 64
     path.write_text(json.dumps(content))
-    with pytest.raises(UsageError, match="expected the present reads, found those of an earlier export"):
+    with pytest.raises(UsageError, match=r"item [A-Z0-9]{8}: a read was changed or withdrawn since this export"):
         import_reads(trial.root, tmp_path / "dispute", reader="ADJ")
 
 

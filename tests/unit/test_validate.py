@@ -11,8 +11,8 @@ import pytest
 from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.core.errors import ExternalToolError, UsageError
 from mri_pipeline.core.protocol import LesionRules
-from reading_centre.use_cases import validate
-from reading_centre.use_cases.validate import require_valid
+from reading_centre.use_cases.analysis import validate
+from reading_centre.use_cases.analysis.validate import require_valid
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 

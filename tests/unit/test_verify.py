@@ -10,14 +10,15 @@ from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.io.results import save_result
 from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import SubjectResult
 from mri_pipeline.core.visits import Contrast
 from reading_centre import cli
-from reading_centre.use_cases.overview import save_outcome
-from reading_centre.use_cases.verify import verify_results
+from reading_centre.use_cases.analysis.overview import save_outcome
+from reading_centre.use_cases.analysis.verify import verify_results
 from tests.unit.subject_jobs import subject_job
 from workflows.outcome import Outcome
 
@@ -77,15 +78,19 @@ def test_what_a_later_run_writes_is_no_deviation(out):
 
 @pytest.mark.requirement("RUN-03")
 def test_every_change_is_named(out, tmp_path):
-    (out.anat("AB12", "a") / "mask").write_text("edited")
+    t1w = RawDataset(tmp_path / "raw").image("CD34", "a", Contrast.T1W)
+    mask = out.anat("AB12", "a") / "mask"
+    digests = [f"SHA-256 {file_digest(path)[:12]}" for path in (mask, t1w)]
+    mask.write_text("edited")
     (out.anat("AB12", "a") / "more").touch()
     out.result("CD34").unlink()
-    RawDataset(tmp_path / "raw").image("CD34", "a", Contrast.T1W).write_text("another scan")
+    t1w.write_text("another scan")
+    digests += [f"SHA-256 {file_digest(path)[:12]}" for path in (mask, t1w)]
     assert verify_results(out.root).deviations == (
-        "sub-AB12/ses-a/anat/mask: expected the result of the analysis, found another file",
-        "sub-AB12/ses-a/anat/more: expected no such file, found one",
+        f"sub-AB12/ses-a/anat/mask: expected the result of the analysis ({digests[0]}), found {digests[2]}",
+        "sub-AB12/ses-a/anat/more: the analysis did not write this file",
         "sub-CD34/sub-CD34_desc-lesions_result.json: expected a result of the analysis, found none",
-        "sub-CD34 ses-a/T1w: expected the scan that was analysed, found another one",
+        f"sub-CD34 ses-a/T1w: expected the scan that was analysed ({digests[1]}), found {digests[3]}",
     )
 
 

@@ -15,9 +15,9 @@ from mri_pipeline.reading.accounts import account_fingerprint, password_hash
 from mri_pipeline.registry import sessions
 from mri_pipeline.registry.job_records import JobKind
 from mri_pipeline.registry.schema import SessionRow
-from reading_centre.use_cases import people
-from reading_centre.use_cases.people import finish_passwords, set_password
-from reading_centre.use_cases.waiting_upload import WaitingUpload
+from reading_centre.use_cases.trial import people
+from reading_centre.use_cases.trial.people import finish_passwords, set_password
+from reading_centre.use_cases.uploads.waiting import WaitingUpload
 from reading_centre.web.access import AUTOMATIC, COOKIE, EVERYBODY
 from reading_centre.web.app import create_app
 from reading_centre.web.render import message_of
@@ -50,7 +50,7 @@ def room(trial):
 def first_case(room, reader):
     client = browser(room, reader)
     client.get("/")
-    return Desk(client, room.worklist(reader)[0].code)
+    return Desk(client, room.worklists.of(reader)[0].code)
 
 
 # --- role x endpoint x own / other ------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def test_wrong_login_and_wrong_password_look_the_same(room, login):
     client = browser(room)
     answer = attempt(client, login)
     assert answer.status_code == 401
-    assert "Expected a login of this trial and its password, found another." in answer.text
+    assert "Login or password is wrong." in answer.text
     assert COOKIE not in client.cookies
     assert "<script>" not in answer.text.replace('<script src="/static/theme.js"></script>', "")
 
@@ -335,7 +335,7 @@ def test_a_one_time_password_serves_to_set_an_own_one_and_for_nothing_else(trial
     before = trial.protocol_file.read_bytes()
     give_one_time_password(trial, room, "R1")
     client = browser(room, "R1", password="set by the manager")
-    code = room.worklist("R1")[0].code
+    code = room.worklists.of("R1")[0].code
     for path in ("/", f"/reading/{code}"):
         assert client.get(path).headers["location"] == "/password", path
     for answer in (client.get(f"/api/reading/{code}/case"), client.post(f"/api/reading/{code}/lease", json={})):
@@ -474,7 +474,7 @@ def test_an_account_that_was_changed_meanwhile_stays(trial, room):
     person, client = room.people.account("R1"), browser(room, "R1")
     edit_protocol(trial, person.password_hash, password_hash("of the manager, later"))
     before = trial.protocol_file.read_text()
-    with pytest.raises(UsageError, match=r"expected the present account in trial\.toml"):
+    with pytest.raises(UsageError, match=r"the account of R1 in trial\.toml was changed meanwhile"):
         set_password(trial, room.registry, person, "my own long password")
     assert change(client, PASSWORDS["R1"], "my own long password").headers["location"] == "/login"
     assert trial.protocol_file.read_text() == before
@@ -482,7 +482,7 @@ def test_an_account_that_was_changed_meanwhile_stays(trial, room):
 
 def test_no_page_tells_a_fault_of_the_settings():
     text = message_of(SettingsError("trial.toml: readers.0.password: extra inputs", hint="see docs/protocol.md"))
-    assert text == "Expected settings of the trial that can be used, found a fault. Tell the reading centre."
+    assert text == "The settings of the trial have a fault. Tell the reading centre."
 
 
 # --- other sites ------------------------------------------------------------------------------------------------
@@ -538,7 +538,7 @@ def everything(room, reader):
     """All that a reader gets: headers and bodies of pages, cases, images, errors."""
     client = browser(room, reader)
     seen = [client.get("/")]
-    for assignment in room.worklist(reader):
+    for assignment in room.worklists.of(reader):
         desk = Desk(client, assignment.code)
         seen += [client.get(f"/reading/{assignment.code}"), desk.get("case"), desk.get("summary")]
         seen += [desk.do(7), desk.do(1, op="change", lesion=1, change="new", old=None), desk.post("sign", {})]
@@ -568,10 +568,10 @@ def test_no_subject_visit_site_or_file_is_seen_and_all_cases_have_one_shape(tria
 
 @pytest.mark.requirement("BLIND-03")
 def test_each_reader_has_other_codes(room):
-    codes = [{a.code for a in room.worklist(reader)} for reader in ("R1", "R2")]
+    codes = [{a.code for a in room.worklists.of(reader)} for reader in ("R1", "R2")]
     assert [len(own) for own in codes] == [14, 14]
     assert not codes[0] & codes[1]
-    assert room.worklist("ADJ") == []
+    assert room.worklists.of("ADJ") == []
 
 
 def test_a_fault_names_nothing(room, monkeypatch):
@@ -582,5 +582,5 @@ def test_a_fault_names_nothing(room, monkeypatch):
     monkeypatch.setattr(type(room), "view", fault)
     client = TestClient(create_app(room), SITE, cookies=desk.client.cookies)
     answer = client.get(f"{desk.url}/case")
-    assert (answer.status_code, answer.json()["detail"][:33]) == (500, "Expected a request that can be an")
+    assert (answer.status_code, answer.json()["detail"][:23]) == (500, "The server has a fault.")
     assert answer.headers["cache-control"] == "no-store"

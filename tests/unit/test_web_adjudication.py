@@ -12,11 +12,12 @@ from mri_pipeline.reading.record import ReadPurpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.registry.assignment_records import AssignmentState
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import Proof, statement_of, unlock_read
-from reading_centre.use_cases.reading_sign import finish_signed
-from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
+from reading_centre.use_cases.reading.lock import Proof, statement_of, unlock_read
+from reading_centre.use_cases.reading.signature import finish_signed
+from reading_centre.use_cases.tables.trial_tables import write_trial_tables
+from reading_centre.use_cases.trial.audit_verify import verify_trial
 from reading_centre.web import reading_api
 from tests.unit.reading_trial import (
     copy_of,
@@ -69,7 +70,7 @@ def room(trial):
 def desk_of(room, visit, reader="ADJ"):
     client = browser(room, reader)
     client.get("/")
-    (own,) = [a for a in room.worklist(reader) if a.visit == visit and a.state.value == "open"]
+    (own,) = [a for a in room.worklists.of(reader) if a.visit == visit and a.state.value == "open"]
     desk = Desk(client, own.code)
     desk.lease()
     return desk
@@ -245,7 +246,7 @@ def test_what_is_refused(room):
     answer = sign(desk)
     assert answer.status_code == 409
     assert f"{len(asked(desk))} undecided" in answer.text
-    assert [one for one in room.worklist("R1") if one.purpose != ReadPurpose.READ] == []
+    assert [one for one in room.worklists.of("R1") if one.purpose != ReadPurpose.READ] == []
     reader = browser(room, "R1")
     assert reader.get(f"{desk.url}/reads/A/T2").status_code == 403
     assert reader.get(f"{desk.url}/case").status_code == 404
@@ -280,7 +281,7 @@ def killed(*_args, **_kwargs):
 def test_an_adjudication_that_was_interrupted_is_signed_and_locked(trial, room, desk, step, state, restarted):
     decided(desk)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"reading_centre.use_cases.reading_sign.{step}", killed)
+        patch.setattr(f"reading_centre.use_cases.reading.signature.{step}", killed)
         assert sign(desk).status_code == 500
     if restarted:
         room.forget(desk.url.rsplit("/", 1)[1])
@@ -302,7 +303,7 @@ def test_an_adjudication_is_not_withdrawn_by_another_tab_during_the_signature(ro
         room.present_case(own)
         return statement_of(*args, **kwargs)
 
-    monkeypatch.setattr("reading_centre.use_cases.reading_sign.statement_of", looked_at)
+    monkeypatch.setattr("reading_centre.use_cases.reading.signature.statement_of", looked_at)
     assert sign(desk).status_code == 200
     assert desk.case["state"] == "signed"
 
@@ -315,7 +316,7 @@ def test_a_withdrawn_adjudication_is_not_signed(room, desk, monkeypatch):
         room.registry.assignments.withdraw(own.code, "by another process")
         return statement_of(*args, **kwargs)
 
-    monkeypatch.setattr("reading_centre.use_cases.reading_sign.statement_of", withdrawn)
+    monkeypatch.setattr("reading_centre.use_cases.reading.signature.statement_of", withdrawn)
     answer = sign(desk)
     assert (answer.status_code, "found a withdrawn one" in answer.text) == (409, True)
     assert room.registry.assignments.find(own.code, "ADJ").state is AssignmentState.WITHDRAWN

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.registry.job_records import JobKind
-from reading_centre.use_cases.agreement import PAGE
-from reading_centre.use_cases.dummy_run import acceptance_report
-from reading_centre.use_cases.quarantine import list_quarantine
-from reading_centre.use_cases.waiting_upload import WaitingUpload
+from reading_centre.use_cases.reading.agreement import PAGE
+from reading_centre.use_cases.uploads.dummy_run_report import acceptance_report
+from reading_centre.use_cases.uploads.quarantine import list_quarantine
+from reading_centre.use_cases.uploads.waiting import WaitingUpload
 from reading_centre.web.access import COOKIE
 from reading_centre.web.app import create_app
 from tests.unit.office_trial import STAFF, write_office_trial
@@ -66,7 +66,7 @@ def real(room):
         if (
             part == "assignment"
         ):  # one without images is withdrawn when it is opened, and listed under another code
-            return room.worklist("R1")[0].code
+            return room.worklists.of("R1")[0].code
         return str({"kind": "csv" if "audit" in path else "T2", **things}[part])
 
     return of

@@ -18,12 +18,12 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry, ScannerFacts
 from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind
-from reading_centre.use_cases.dummy_run import acceptance_report
-from reading_centre.use_cases.init import init_trial
-from reading_centre.use_cases.quarantine import show_quarantine
-from reading_centre.use_cases.tables import WrittenTables
-from reading_centre.use_cases.trial_office import sites_at_a_glance, totals
-from reading_centre.use_cases.upload_job import Lane, do_jobs, lanes_with_work
+from reading_centre.use_cases.office.visits import sites_at_a_glance, totals
+from reading_centre.use_cases.tables.trial_tables import WrittenTables
+from reading_centre.use_cases.trial.init import init_trial
+from reading_centre.use_cases.uploads.dummy_run_report import acceptance_report
+from reading_centre.use_cases.uploads.jobs import Lane, do_jobs, lanes_with_work
+from reading_centre.use_cases.uploads.quarantine import show_quarantine
 from reading_centre.web.render import sentences
 from tests.unit.office_trial import BEGIN, NUMBERS, staff_accounts, write_office_trial
 from tests.unit.reading_trial import copy_of
@@ -241,9 +241,9 @@ def test_a_data_manager_decides_on_a_dummy_run(room, manager):
     [
         ({"reason": " "}, "Expected a reason of up to 500 characters"),
         ({"reason": "x" * 501}, "Expected a reason of up to 500 characters"),
-        ({"decision": "maybe"}, "and a decision, found another"),
-        ({"coil": "Body"}, "Expected a receive coil of this scanner"),
-        ({"dummy_run": "an earlier one"}, "Expected a decision on the present dummy run"),
+        ({"decision": "maybe"}, "Expected one of accept, refuse as decision, found maybe."),
+        ({"coil": "Body"}, "This scanner has no dummy run with this receive coil."),
+        ({"dummy_run": "an earlier one"}, "There is a newer dummy run."),
     ],
 )
 def test_a_decision_of_another_form_is_none(room, manager, wrong, message):
@@ -274,7 +274,7 @@ def test_a_later_dummy_run_that_waits_is_the_one_that_is_decided(room, manager):
     assert "waits for a decision" in manager.get("/office/scanners").text
     assert "Later dummy run" in manager.get(url).text
     answer = manager.post(f"{url}/decide", data=form)
-    assert (answer.status_code, "Expected a decision on the present dummy run" in answer.text) == (422, True)
+    assert (answer.status_code, "There is a newer dummy run." in answer.text) == (422, True)
     assert manager.post(f"{url}/decide", data=form | {"dummy_run": "later"}).status_code == 303
     (decided,) = room.registry.scanner_gates.all()
     assert (decided.state, decided.dummy_run_digest, decided.waiting_digest) == ("accepted", "later", "")
@@ -321,8 +321,8 @@ def test_runs_and_tables_are_ordered_and_done_by_a_process_of_their_own(room, ma
     do_jobs(room.trial.root, Lane.SHORT)
     assert {job.state for job in room.registry.jobs.latest()} == {"waiting"}
     with (
-        mock.patch("reading_centre.use_cases.run.run_trial", return_value=BATCH) as run,
-        mock.patch("reading_centre.use_cases.upload_job.refresh_reports") as renewed,
+        mock.patch("reading_centre.use_cases.analysis.run.run_trial", return_value=BATCH) as run,
+        mock.patch("reading_centre.use_cases.uploads.job_work.refresh_reports") as renewed,
     ):
         do_jobs(room.trial.root, Lane.LONG)
     assert run.call_args.kwargs == {"only_failed": False}
@@ -346,7 +346,9 @@ BATCH = BatchOutcome((
 
 
 def test_the_tables_are_downloaded_and_no_other_file(room, manager):
-    with mock.patch("reading_centre.use_cases.tables.write_trial_tables", side_effect=written) as write:
+    with mock.patch(
+        "reading_centre.use_cases.tables.trial_tables.write_trial_tables", side_effect=written
+    ) as write:
         page = manager.post("/office/analysis/tables", data={"provisional": "yes"}).headers["location"]
         do_jobs(room.trial.root, Lane.LONG)
     assert write.call_args.kwargs == {"provisional": True}
@@ -366,7 +368,7 @@ def written(folder, **_how):
 
 def test_an_order_waits_in_one_step_and_its_wishes_are_in_the_registry(room, manager):
     """A kill or a full disk at any moment leaves no job that blocks others, and no wish that can be lost."""
-    with mock.patch("reading_centre.use_cases.waiting_upload.write_atomic", side_effect=OSError):
+    with mock.patch("reading_centre.use_cases.uploads.waiting.write_atomic", side_effect=OSError):
         for wish in ("run", "tables", "quality"):
             data = {"only_failed": "yes", "provisional": "yes"}
             assert manager.post(f"/office/analysis/{wish}", data=data).status_code == 303
@@ -377,9 +379,11 @@ def test_an_order_waits_in_one_step_and_its_wishes_are_in_the_registry(room, man
         "quality": ("waiting", {}),
     }  # fmt: skip
     with (
-        mock.patch("reading_centre.use_cases.tables.write_trial_tables", side_effect=written) as write,
-        mock.patch("reading_centre.use_cases.run.run_trial", return_value=BatchOutcome(())) as run,
-        mock.patch("reading_centre.use_cases.upload_job.refresh_reports"),
+        mock.patch(
+            "reading_centre.use_cases.tables.trial_tables.write_trial_tables", side_effect=written
+        ) as write,
+        mock.patch("reading_centre.use_cases.analysis.run.run_trial", return_value=BatchOutcome(())) as run,
+        mock.patch("reading_centre.use_cases.uploads.job_work.refresh_reports"),
     ):
         do_jobs(room.trial.root, Lane.LONG)
     assert write.call_args.kwargs == {"provisional": True}
@@ -392,7 +396,7 @@ def test_an_order_waits_in_one_step_and_its_wishes_are_in_the_registry(room, man
 def test_a_retry_that_broke_off_while_it_was_ordered_is_no_job(room, manager, step):
     (name, *_) = re.findall(r'href="/office/quarantine/([\w-]+)"', manager.get("/office/quarantine").text)
     steps = {
-        "folder": "reading_centre.use_cases.waiting_upload.write_atomic",
+        "folder": "reading_centre.use_cases.uploads.waiting.write_atomic",
         "job": "mri_pipeline.registry.jobs.Jobs.order",
     }
     form = {"subject": "0001", "visit": "wk00"}
@@ -442,7 +446,9 @@ def test_a_run_that_is_interrupted_goes_on_and_speaks_of_no_upload(room, manager
 
 def test_a_fault_of_a_report_speaks_of_no_upload(room, manager):
     page = manager.post("/office/analysis/quality").headers["location"]
-    with mock.patch("reading_centre.use_cases.upload_job.quality_overview", side_effect=RuntimeError("/a/path")):
+    with mock.patch(
+        "reading_centre.use_cases.uploads.job_work.quality_overview", side_effect=RuntimeError("/a/path")
+    ):
         do_jobs(room.trial.root)
     facts = manager.get(page).text.split("<dl")[1].split("</dl>")[0]
     assert "Expected a job that can be done, found an unexpected RuntimeError." in facts

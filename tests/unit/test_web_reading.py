@@ -25,13 +25,14 @@ from mri_pipeline.reading.worklist_item import numbered_proposals
 from mri_pipeline.registry.assignment_records import Edit
 from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import utc_now
-from reading_centre.use_cases import reading_room
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_compare import _analysed
-from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
-from reading_centre.use_cases.reading_sign import finish_signed
-from reading_centre.use_cases.staging import only_writer
+from reading_centre.use_cases.reading import worklists
+from reading_centre.use_cases.reading.comparison import _analysed
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
+from reading_centre.use_cases.reading.lock import Proof, lock_reads, unlock_read
+from reading_centre.use_cases.reading.signature import finish_signed
+from reading_centre.use_cases.trial.audit_verify import verify_trial
+from reading_centre.use_cases.trial.staging import only_writer
 from tests.unit.reading_trial import copy_of, decide, edit_protocol, opened, rows_of, visits_of, write_rows
 from tests.unit.web_trial import PASSWORDS, Desk, browser, opened_room, write_web_trial
 
@@ -57,7 +58,7 @@ def room(trial):
 def desk_of(room, visit, reader="R1", tab="tab"):
     client = browser(room, reader)
     client.get("/")
-    (own,) = [a for a in room.worklist(reader) if a.visit == visit and a.state.value == "open"]
+    (own,) = [a for a in room.worklists.of(reader) if a.visit == visit and a.state.value == "open"]
     return Desk(client, own.code, tab)
 
 
@@ -212,7 +213,7 @@ def test_a_signature_needs_login_and_password_first_and_the_password_later(room,
         answer = sign(desk, **change)
         assert (answer.status_code, answer.json()["detail"]) == (
             401,
-            "Expected your login and your password, found another. Nothing was signed; try again.",
+            "Login or password is wrong. Nothing was signed; try again.",
         )
     assert desk.case["state"] == "open"
     assert sign(desk).status_code == 200
@@ -261,11 +262,11 @@ def test_a_case_is_neither_signed_nor_opened_while_a_withdrawn_scan_is_in_its_an
     for answer in (sign(desk), unopened.client.get(f"{unopened.url}/case")):
         assert (answer.status_code, answer.json()["detail"][: len(expected)]) == (409, expected)
     assert visits_of(trial)["wk04"].reads == ()
-    assert room.worklist("R1") == []
+    assert room.worklists.of("R1") == []
     with opened(trial) as registry:
         for visit in ("wk04", "wk12"):
             registry.record_analyses(SUBJECT, {visit: (ScanStatus.ANALYSED, "")})
-    assert {one.visit for one in room.worklist("R1")} >= {"wk04", "wk12"}
+    assert {one.visit for one in room.worklists.of("R1")} >= {"wk04", "wk12"}
 
 
 def test_only_the_tab_that_edits_signs(room, desk):
@@ -283,9 +284,9 @@ def test_a_signature_compares_the_reads_of_its_subject_alone(tmp_path, monkeypat
         looked_at.add(subject.code)
         return _analysed(subject)
 
-    monkeypatch.setattr("reading_centre.use_cases.read_compare._analysed", watched)
+    monkeypatch.setattr("reading_centre.use_cases.reading.comparison._analysed", watched)
     with opened_room(write_web_trial(tmp_path / "trial", subjects=2)) as room:
-        own = next(a for a in room.worklist("R1") if a.subject == SUBJECT)
+        own = next(a for a in room.worklists.of("R1") if a.subject == SUBJECT)
         desk = Desk(browser(room, "R1"), own.code)
         desk.decide_all()
         assert sign(desk).status_code == 200
@@ -298,7 +299,7 @@ def killed(*_args, **_kwargs):
 
 def killed_at(desk, name, reader="R1"):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"reading_centre.use_cases.reading_sign.{name}", killed)
+        patch.setattr(f"reading_centre.use_cases.reading.signature.{name}", killed)
         assert sign(desk, reader).status_code == 500
     desk.client.get("/")
 
@@ -355,7 +356,7 @@ def test_nothing_is_entered_if_the_log_has_another_operation(trial, room, desk):
     add_in_another_process(room, desk)
     answer = sign(desk)
     assert (answer.status_code, answer.json()["detail"]) == (
-        409, "Expected no operation during the signature, found one. Look at the summary and sign again.",
+        409, "The log of this reading was changed during the signature. Look at the summary and sign again.",
     )  # fmt: skip
     assert visits_of(trial)["wk04"].reads == ()
 
@@ -397,11 +398,11 @@ def test_the_same_operation_again_gives_the_same_answer(desk):
         ({"op": "voxels", "kind": "T2", "runs": [[5000, 1, 7, 8]]}, "Expected the present labels as old"),
         ({"op": "voxels", "kind": "T2", "runs": [[9000, 2, 0, 9], [9001, 1, 0, 9]]}, "Expected every voxel once"),
         ({"op": "voxels", "kind": "T2", "runs": [[0, 1, 0, 9]]}, "Expected voxels of the images"),
-        ({"op": "voxels", "kind": "T2", "runs": [[5000, 1, 0, 65536]]}, "Expected a known operation"),
-        ({"op": "voxels", "kind": "T2", "runs": [[5000, 1, 0, 1.5]]}, "Expected a known operation"),
-        ({"op": "voxels", "kind": "T2", "runs": []}, "Expected a known operation"),
-        ({"op": "voxels", "kind": "SWI", "runs": [[5000, 1, 0, 1]]}, "Expected a known operation"),
-        ({"op": "delete everything"}, "Expected a known operation"),
+        ({"op": "voxels", "kind": "T2", "runs": [[5000, 1, 0, 65536]]}, "The operation has a fault at voxels runs 0"),
+        ({"op": "voxels", "kind": "T2", "runs": [[5000, 1, 0, 1.5]]}, "The operation has a fault at voxels runs 0"),
+        ({"op": "voxels", "kind": "T2", "runs": []}, "The operation has a fault at voxels runs"),
+        ({"op": "voxels", "kind": "SWI", "runs": [[5000, 1, 0, 1]]}, "The operation has a fault at voxels kind"),
+        ({"op": "delete everything"}, "The operation has a fault at its type"),
         ({"op": "decide", "kind": "T2", "lesion": 99, "decision": "accept", "old": {}}, "Expected a T2 lesion of"),
         ({"op": "decide", "kind": "T2", "lesion": 1, "decision": "accept", "reason": "vessel", "old": {}}, "Expected"),
         ({"op": "decide", "kind": "T2", "lesion": 1, "decision": "accept", "old": {"decision": "reject"}}, "Expected"),
@@ -480,7 +481,7 @@ def test_a_second_tab_is_read_only_until_it_takes_over(room, desk):
     assert other.lease() == {"held": False, "by_other": True}
     refused = other.decide(lesion, "accept", 1)
     assert (refused.status_code, refused.json()["detail"]) == (
-        423, "Expected the tab that edits this case, found another one. Take over the case here.",
+        423, "Another browser tab edits this case. Take over the case here.",
     )  # fmt: skip
     assert other.lease(take_over=True) == {"held": True, "by_other": False}
     assert desk.decide(lesion, "accept", 1).status_code == 423
@@ -529,7 +530,7 @@ def test_a_changed_log_is_not_replayed(trial, room, desk):
         ("DELETE FROM edits", "expected the log that was signed"),
         (
             "UPDATE assignments SET signature = replace(signature, 'Dr R1', 'Dr R2')",
-            "expected the signature of the au",
+            "the signature in the registry has another name than in the audit trail",
         ),
         ("UPDATE assignments SET state = 'open'", "expected a signed one as in the audit trail, found open"),
         ("UPDATE assignments SET reader = 'R2'", "expected a signed one as in the audit trail, found none"),
@@ -551,8 +552,8 @@ def test_a_reading_that_was_set_to_signed_behind_the_trail_is_a_deviation(trial,
         connection.exec_driver_sql("UPDATE assignments SET state = 'signed' WHERE visit = 'wk04'")
     (deviation,) = verify_trial(trial.root).deviations
     assert deviation == (
-        f"subject {SUBJECT}, visit wk04, reader R1, reading in the browser: expected no signature as in the audit "
-        "trail, found one in the registry"
+        f"subject {SUBJECT}, visit wk04, reader R1, reading in the browser: the registry has a "
+        "signature that is not in the audit trail"
     )
 
 
@@ -670,7 +671,7 @@ def test_a_case_is_not_opened_during_an_analysis_of_its_subject(trial, room, mon
     desk = desk_of(room, "wk04")
     refused = (
         503,
-        "Expected no analysis of this case while it is opened, found one. Open it again in some minutes.",
+        "An analysis of this case is in progress. Open it again in some minutes.",
     )
     with only_writer(trial, SUBJECT):
         answer = desk.client.get(f"{desk.url}/case")
@@ -685,7 +686,7 @@ def test_a_case_is_not_opened_during_an_analysis_of_its_subject(trial, room, mon
         return numbered_proposals(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr("reading_centre.use_cases.reading_open.numbered_proposals", published)
+        patch.setattr("reading_centre.use_cases.reading.opening.numbered_proposals", published)
         answer = desk.client.get(f"{desk.url}/case")
         assert (answer.status_code, answer.json()["detail"]) == refused
     assert desk.case["state"] == "open"
@@ -695,7 +696,7 @@ def test_the_damaged_brain_of_another_subject_closes_no_case(tmp_path, caplog):
     trial = write_web_trial(tmp_path / "trial", subjects=2)
     trial.derivatives.space("BENCH001").brain.write_bytes(b"")
     with opened_room(trial) as room:
-        own = {a.subject: Desk(browser(room, "R1"), a.code) for a in room.worklist("R1") if a.visit == "wk04"}
+        own = {a.subject: Desk(browser(room, "R1"), a.code) for a in room.worklists.of("R1") if a.visit == "wk04"}
         assert own[SUBJECT].case["state"] == "open"
         assert "subject BENCH001: its head is not on the canvas" in caplog.text
         assert own["BENCH001"].client.get(f"{own['BENCH001'].url}/case").status_code == 503
@@ -706,7 +707,7 @@ def test_a_face_that_cannot_be_located_is_a_fault_of_the_case(trial, monkeypatch
         return {}, {space.subject: AnalysisError(f"sub-{space.subject}: no face") for space in spaces}
 
     edit_protocol(trial, "deface = false", "deface = true")
-    monkeypatch.setattr("reading_centre.use_cases.reading_images.locate_faces", failed)
+    monkeypatch.setattr("reading_centre.use_cases.reading.images.locate_faces", failed)
     with opened_room(trial) as room:
         desk = desk_of(room, "wk04")
         for path in ("case", "volumes/flair"):
@@ -720,7 +721,7 @@ def test_a_sitting_has_a_limit_and_opened_cases_count(trial, monkeypatch):
     """Cases that were opened before do not pass the limit: signed and opened ones count."""
     edit_protocol(trial, "readers = 1", "readers = 1\ncases_per_sitting = 2")
     with opened_room(trial) as room:
-        first, second, third = (Desk(browser(room, "R1"), own.code) for own in room.worklist("R1")[:3])
+        first, second, third = (Desk(browser(room, "R1"), own.code) for own in room.worklists.of("R1")[:3])
         page = f"/reading/{third.url.rsplit('/', 1)[1]}"
         first.decide_all()
         assert f'href="{page}"' in third.client.get("/").text
@@ -747,15 +748,15 @@ def test_a_sitting_has_a_limit_and_opened_cases_count(trial, monkeypatch):
             assert third.client.get(page).status_code == 403
         assert second.case["next_case"] is None
         assert first.client.get(f"{first.url}/case").status_code == 200  # signed reads stay visible
-        monkeypatch.setattr(reading_room, "BREAK", timedelta(seconds=-1))
-        assert (room.sitting("R1"), third.client.get(page).status_code) == (0, 200)
+        monkeypatch.setattr(worklists, "BREAK", timedelta(seconds=-1))
+        assert (room.worklists.sitting("R1"), third.client.get(page).status_code) == (0, 200)
         assert f'href="{page}"' in third.client.get("/").text
 
 
 def test_cases_that_are_opened_at_once_keep_the_limit_of_a_sitting(trial):
     edit_protocol(trial, "readers = 1", "readers = 1\ncases_per_sitting = 2")
     with opened_room(trial) as room, ThreadPoolExecutor(4) as pool:
-        codes = [own.code for own in room.worklist("R1")[:4]]
+        codes = [own.code for own in room.worklists.of("R1")[:4]]
         clients = [browser(room, "R1") for _ in codes]
         opened = pool.map(lambda one: one[0].get(f"/api/reading/{one[1]}/case"), zip(clients, codes, strict=True))
         assert sorted(answer.status_code for answer in opened) == [200, 200, 403, 403]
@@ -766,7 +767,7 @@ def test_a_reader_who_was_added_later_has_a_worklist(trial):
     with opened_room(trial) as room:
         account = f'code = "R9"\nname = "Dr R9"\npassword_hash = "{password_hash("a long password")}"'
         trial.protocol_file.write_text(f"{trial.protocol_file.read_text()}\n[[readers]]\n{account}\n")
-        assert {own.state.value for own in room.worklist("R9")} == {"open"}
+        assert {own.state.value for own in room.worklists.of("R9")} == {"open"}
 
 
 def test_hidden_rereads_come_under_another_code_and_change_no_read(trial):

@@ -22,10 +22,13 @@ from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UploadRefusedError, UsageError
 from mri_pipeline.intake.quarantined import quarantine_entries
 from mri_pipeline.registry.job_records import SHORT, JobKind, JobState
-from reading_centre.use_cases import serve, site_door, upload_job, waiting_upload
-from reading_centre.use_cases.private_folder import WAITING
-from reading_centre.use_cases.upload_job import Lane, Worker, do_jobs, lanes_with_work
-from reading_centre.use_cases.waiting_upload import WaitingUpload, sweep_uploads
+from reading_centre.use_cases import serve
+from reading_centre.use_cases.trial.private_folder import WAITING
+from reading_centre.use_cases.uploads import job_work, site_door
+from reading_centre.use_cases.uploads import jobs as upload_job
+from reading_centre.use_cases.uploads import waiting as waiting_upload
+from reading_centre.use_cases.uploads.jobs import Lane, Worker, do_jobs, lanes_with_work
+from reading_centre.use_cases.uploads.waiting import WaitingUpload, sweep_uploads
 from tests.unit import ingest_trial
 from tests.unit.office_trial import staff_accounts, write_office_trial
 from tests.unit.reading_trial import copy_of, edit_protocol
@@ -173,7 +176,9 @@ def test_the_archive_of_the_browser_is_one(room, site, tmp_path):
         const files = readdirSync(folder).sort().map((name) => new Blob([readFileSync(`${folder}/${name}`)]));
         process.stdout.write(Buffer.from(await tarOf(files).arrayBuffer()));
     """
-    tar_js = json.dumps(str(site_door.__file__).replace("use_cases/site_door.py", "web/static/upload/tar.js"))
+    tar_js = json.dumps(
+        str(site_door.__file__).replace("use_cases/uploads/site_door.py", "web/static/upload/tar.js")
+    )
     (tmp_path / "make.mjs").write_text(script % tar_js)
     made = subprocess.run(["node", tmp_path / "make.mjs", folder], capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(made)) as archive:
@@ -240,16 +245,16 @@ def test_one_request_writes_to_an_upload(room, site):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"subject": "0099"}, "expected a number of the site's list of subjects"),
+        ({"subject": "0099"}, "this number is not in the list of the site's "),
         ({"subject": "../x"}, "expected a site and a subject number"),
         ({"subject": ""}, "expected a site and a subject number"),
         ({"visit": "wk99"}, "expected a visit of the protocol"),
         ({"before_infusion": None}, "expected a statement whether the scan came before the infusion"),
         ({"subject": "0001"}, "expected a reason for replacing the earlier scan of the visit"),
         ({"subject": "0001", "replace_because": "artefact"}, "the reads of this visit are locked"),
-        ({"subject": "0009", "replace_because": "a\0b"}, "expected the fields of this request"),
+        ({"subject": "0009", "replace_because": "a\0b"}, "the request has a fault at body replace_because"),
         ({"size": 0}, "expected an upload of up to 4096 MB, found none"),
-        ({"size": 5_000_000_000}, "expected an upload of up to 4096 MB, found a larger one"),
+        ({"size": 5_000_000_000}, "expected an upload of up to 4096 MB, found 5000 MB"),
     ],
 )
 def test_an_upload_that_the_gate_would_refuse_does_not_begin(room, site, more, message):
@@ -326,7 +331,7 @@ def test_jobs_of_the_office_do_not_count_as_uploads_of_the_site(room, site):
 
 def test_an_upload_needs_room_on_the_disk(room, site, monkeypatch):
     usage = mock.Mock(free=5)
-    monkeypatch.setattr("reading_centre.use_cases.storage.shutil.disk_usage", lambda _folder: usage)
+    monkeypatch.setattr("reading_centre.use_cases.trial.storage.shutil.disk_usage", lambda _folder: usage)
     answer = begin(site, 10)
     assert (answer.status_code, waiting(room)) == (422, [])
     assert "room on the server" in answer.json()["detail"]
@@ -408,7 +413,7 @@ def test_an_interrupted_check_is_done_again_and_fails_after_the_second_time(room
     upload = send(site, visit_zip)
     for _ in range(2):
         with (
-            mock.patch("reading_centre.use_cases.upload_job._do", side_effect=KeyboardInterrupt),
+            mock.patch("reading_centre.use_cases.uploads.jobs._do", side_effect=KeyboardInterrupt),
             pytest.raises(KeyboardInterrupt),
         ):
             do_jobs(room.trial.root)
@@ -434,7 +439,7 @@ def test_a_check_waits_for_the_upload_and_does_not_count_as_interrupted(room, si
     monkeypatch.setattr(upload_job, "_WAIT_FOR_UPLOAD_S", 60)
     job = room.registry.jobs.take(SHORT)
     check = Thread(target=upload_job._do, args=(room.trial, room.registry, job))
-    with mock.patch.object(upload_job, "receive_visit", side_effect=UploadRefusedError("expected a scan")):
+    with mock.patch.object(job_work, "receive_visit", side_effect=UploadRefusedError("expected a scan")):
         with WaitingUpload(room.trial, upload).held():
             check.start()
             time.sleep(0.2)
@@ -447,8 +452,8 @@ def test_an_upload_that_was_not_checked_is_kept_until_there_is_room(room, site, 
     upload = send(site, visit_zip)
     full = UsageError("expected room on the disk, found none", hint="free some")
     with (
-        mock.patch.object(upload_job, "receive_visit", side_effect=full),
-        mock.patch("reading_centre.use_cases.upload_desk.require_room", side_effect=full),
+        mock.patch.object(job_work, "receive_visit", side_effect=full),
+        mock.patch("reading_centre.use_cases.uploads.desk.require_room", side_effect=full),
     ):
         do_jobs(room.trial.root)
     assert state(site, upload)["state"] == "failed"
@@ -470,7 +475,7 @@ def test_an_upload_that_was_not_checked_is_kept_until_there_is_room(room, site, 
 def test_an_unexpected_fault_keeps_the_upload_in_quarantine_and_tells_no_path(room, site, visit_zip):
     upload = send(site, visit_zip)
     fault = RuntimeError("/hospital/Mustermann")
-    with mock.patch("reading_centre.use_cases.upload_job.receive_visit", side_effect=fault):
+    with mock.patch("reading_centre.use_cases.uploads.job_work.receive_visit", side_effect=fault):
         do_jobs(room.trial.root)
     job = room.registry.jobs.find(upload)
     assert job.state is JobState.REFUSED
@@ -504,7 +509,7 @@ def test_a_new_server_goes_on_with_what_waits(room, site, visit_zip):
 
 def test_another_process_does_the_jobs_once(room, site, visit_zip):
     upload = send(site, visit_zip)
-    command = [sys.executable, "-m", "reading_centre.use_cases.upload_job", str(room.trial.root), "short"]
+    command = [sys.executable, "-m", "reading_centre.use_cases.uploads.jobs", str(room.trial.root), "short"]
     processes = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(120) for process in processes] == [0, 0]
     assert room.registry.jobs.find(upload).attempts == 1
@@ -516,7 +521,7 @@ def test_another_process_does_the_jobs_once(room, site, visit_zip):
 def test_a_data_manager_tries_a_refused_upload_again(room, site, visit_zip):
     room.registry.record_dummy_run("S01", accepted=False, upload_digest="d9")
     room.registry.record_dummy_run("S01", accepted=True, upload_digest="d9")
-    with mock.patch("reading_centre.use_cases.upload_job.receive_visit", side_effect=RuntimeError):
+    with mock.patch("reading_centre.use_cases.uploads.job_work.receive_visit", side_effect=RuntimeError):
         send(site, visit_zip)
         do_jobs(room.trial.root)
     manager = browser(room, "DM")
@@ -544,7 +549,7 @@ def test_a_data_manager_tries_a_refused_upload_again(room, site, visit_zip):
 
 @pytest.mark.parametrize("sent", [lambda whole: whole, lambda whole: whole[:-2000]])
 def test_a_retry_that_was_killed_before_its_end_is_not_reported_as_failed(room, site, visit_zip, sent):
-    with mock.patch("reading_centre.use_cases.upload_job.receive_visit", side_effect=RuntimeError):
+    with mock.patch("reading_centre.use_cases.uploads.job_work.receive_visit", side_effect=RuntimeError):
         send(site, sent(visit_zip))
         do_jobs(room.trial.root)
     manager = browser(room, "DM")

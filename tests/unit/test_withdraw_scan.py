@@ -14,11 +14,11 @@ from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.registry import ReadCounts, Registry, ScanState
 from mri_pipeline.registry.site_queries import QueryState
 from reading_centre import cli
-from reading_centre.use_cases import staging
-from reading_centre.use_cases.audit_verify import verify_trial
-from reading_centre.use_cases.quarantine import list_quarantine, release_upload
-from reading_centre.use_cases.read_lock import lock_reads
-from reading_centre.use_cases.withdraw import withdraw_scan
+from reading_centre.use_cases.reading.lock import lock_reads
+from reading_centre.use_cases.trial import staging
+from reading_centre.use_cases.trial.audit_verify import verify_trial
+from reading_centre.use_cases.uploads.quarantine import list_quarantine, release_upload
+from reading_centre.use_cases.uploads.withdraw import withdraw_scan
 from tests.unit import ingest_trial
 from tests.unit.ingest_trial import SMALL, agree, confirmed_read, ingest, opened, upload
 from tests.unit.kill_points import Guard

@@ -12,8 +12,8 @@ from mri_pipeline.core.io import nifti
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from reading_centre import cli
-from reading_centre.use_cases.evaluate import score_pair
-from reading_centre.use_cases.mask_pairs import pairs_of_csv, pairs_of_folders
+from reading_centre.use_cases.analysis.evaluate import score_pair
+from reading_centre.use_cases.analysis.mask_pairs import pairs_of_csv, pairs_of_folders
 
 GRID = Grid((12, 10, 8), np.diag([1.0, 1.0, 1.0, 1.0]))
 
@@ -176,7 +176,7 @@ def test_a_csv_may_come_from_a_spreadsheet(folders, head):
 def test_one_file_is_not_compared_with_itself(folders, capsys):
     folder = str(folders / "reference")
     assert cli.invoke(["evaluate", "--predicted", folder, "--reference", folder, "--out", f"{folders}/out"]) == 2
-    assert capsys.readouterr().err.startswith("error: case a: expected two masks, found one file")
+    assert capsys.readouterr().err.startswith("error: case a: predicted and reference mask are the same file")
 
 
 def test_other_labels_than_one_and_a_dollar_in_a_name_and_means_over_some_cases(folders):
@@ -208,7 +208,7 @@ def test_a_full_disk_is_one_line(folders, capsys, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "x")
 
-    monkeypatch.setattr("reading_centre.use_cases.evaluate.evaluation_html", full)
+    monkeypatch.setattr("reading_centre.use_cases.analysis.evaluate.evaluation_html", full)
     assert run(folders) == 2
     assert capsys.readouterr().err.startswith("error: expected a folder that can be written, found: No space left")
 

@@ -20,8 +20,8 @@ from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.registry import Registry
-from reading_centre.use_cases.reading_room import ReadingRoom
-from reading_centre.use_cases.upload_job import Lane, Worker
+from reading_centre.use_cases.reading.room import ReadingRoom
+from reading_centre.use_cases.uploads.jobs import Lane, Worker
 from reading_centre.web.app import create_app
 from tests.unit.office_trial import STAFF, staff_accounts
 from tests.unit.reading_trial import edit_protocol, write_unread_trial

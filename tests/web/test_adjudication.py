@@ -10,7 +10,8 @@ from playwright.sync_api import Browser, expect
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.store import load_read
-from reading_centre.use_cases.read import export_reads, import_reads
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
 from tests.unit.reading_trial import decide, edit_protocol, lesions_but_no_holes, visits_of
 from tests.unit.web_trial import PASSWORDS
 from tests.web.conftest import Room

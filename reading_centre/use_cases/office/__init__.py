@@ -1,0 +1,1 @@
+"""Views of a running trial for data managers, auditors and quality-control staff."""

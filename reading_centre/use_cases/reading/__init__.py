@@ -1,0 +1,1 @@
+"""Reads: worklists, the reading room, comparison, adjudication, signature and lock."""

@@ -1,0 +1,1 @@
+"""Tables of a trial, their release and the export as DICOM."""

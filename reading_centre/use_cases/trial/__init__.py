@@ -1,0 +1,1 @@
+"""The folder of a trial: creation, people, locks, audit trail and backup."""

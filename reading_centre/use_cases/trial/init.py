@@ -1,0 +1,72 @@
+"""Creation of a trial folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.registry import Registry
+from mri_pipeline.registry.audit import AuditAction
+
+
+def require_empty(folder: Path, *, what: str, hint: str) -> None:
+    """Refuse a folder with content.
+
+    Parameters
+    ----------
+    folder : Path
+    what : str
+        Purpose of the folder, for the message.
+    hint : str
+        What to do instead.
+
+    Raises
+    ------
+    UsageError
+        If it is a file, or a folder that is not empty.
+    """
+    if not folder.exists():
+        return
+    content = len(list(folder.iterdir())) if folder.is_dir() else None
+    if content != 0:
+        found = "a file" if content is None else f"one with {content} file{'s' * (content != 1)} or folders"
+        raise UsageError(f"expected a new or empty folder for {what}, found {found}", hint=hint)
+
+
+def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
+    """Create a trial folder with its protocol, secrets and registry.
+
+    Parameters
+    ----------
+    folder : Path
+        New or empty.
+    protocol : str
+        Name of the protocol to start from.
+
+    Returns
+    -------
+    Trial
+
+    Raises
+    ------
+    UsageError
+        If the folder exists and is not empty.
+    SettingsError
+        If there is no such protocol.
+    """
+    text = protocol_text(protocol)
+    require_empty(folder, what="the trial", hint="choose another folder")
+    trial = Trial(folder)
+    for path in trial.folders():
+        path.mkdir(parents=True, exist_ok=True)
+    write_atomic(trial.protocol_file, text)
+    with Registry.open(
+        trial, parse_protocol(text)
+    ) as registry:  # secrets first: a trial without them counts as new
+        registry.audit(AuditAction.TRIAL_LAID_OUT, details={"protocol": protocol})
+    Sealed.create(trial)
+    return trial
