@@ -219,7 +219,7 @@ def queries(trial):
     ("more", "error", "match"),
     [
         ({"visit": "wk12"}, UsageError, "expected an accepted scan, found none"),
-        ({"subject": "0002"}, UsageError, "site S01: expected the number of a subject with accepted scans"),
+        ({"subject": "0002"}, UsageError, "site S01: no accepted scan of this subject"),
         ({"site": "S09"}, SettingsError, "expected a site of trial.toml .S01, S02., found 'S09'"),
         ({"reason": " "}, UsageError, "expected a text as reason, found none"),
         ({"by": ""}, UsageError, "expected a text as by, found none"),
