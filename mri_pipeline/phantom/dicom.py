@@ -20,7 +20,7 @@ from mri_pipeline.core.errors import ImageError
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.headers import add_contrast_agent, add_private, add_sequence, file_name, slice_time
-from mri_pipeline.phantom.scanner import Acquisition, Dimension, Plane, ScannerModel, Vendor, acquisitions
+from mri_pipeline.phantom.scanner import Dimension, Plane, Prescription, ScannerModel, Vendor, acquisitions
 
 _STORED_MAX = 4095  # 12 bits, as scanners store
 _COARSE_MAX = 255.0  # below this maximum, whole numbers would lose contrast: store with a slope
@@ -57,7 +57,7 @@ class Patient:
 
 
 @dataclass(frozen=True)
-class Study:
+class Examination:
     """One examination.
 
     Parameters
@@ -113,7 +113,7 @@ def _check_orthogonal(grid: Grid) -> None:
 
 
 def _common(
-    scanner: ScannerModel, acquisition: Acquisition, patient: Patient, study: Study, series_number: int
+    scanner: ScannerModel, acquisition: Prescription, patient: Patient, study: Examination, series_number: int
 ) -> Dataset:
     """Attributes common to all slices of a series, without geometry and pixels."""
     dataset = Dataset()
@@ -154,7 +154,7 @@ def _common(
     return dataset
 
 
-def _set_times(dataset: Dataset, study: Study, series_started: datetime) -> None:
+def _set_times(dataset: Dataset, study: Examination, series_started: datetime) -> None:
     dataset.StudyDate = study.started.strftime("%Y%m%d")
     dataset.StudyTime = study.started.strftime("%H%M%S.%f")
     dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = series_started.strftime("%Y%m%d")
@@ -197,11 +197,11 @@ def write_series(
     contrast: Contrast,
     scanner: ScannerModel,
     patient: Patient,
-    study: Study,
+    study: Examination,
     out_dir: Path,
     series_number: int = 1,
     started: datetime | None = None,
-    acquisition: Acquisition | None = None,
+    acquisition: Prescription | None = None,
     contrast_agent: bool | None = None,
 ) -> list[Path]:
     """Write one image as one series, one file per slice.
@@ -215,13 +215,13 @@ def write_series(
         Sets names, timing and, for post-contrast T1, the contrast agent.
     scanner : ScannerModel
     patient : Patient
-    study : Study
+    study : Examination
     out_dir : Path
         Folder of the export.
     series_number : int
     started : datetime, optional
         When the series began; default: the study's start, or 6 minutes after injection for post-contrast T1.
-    acquisition : Acquisition, optional
+    acquisition : Prescription, optional
         The prescription; default: what `scanner` runs in 2D for this contrast, with the image's geometry.
     contrast_agent : bool, optional
         True if the header names a contrast agent. Default: for post-contrast T1 only.
@@ -268,7 +268,7 @@ def _write_slices(
     grid: Grid,
     *,
     scanner: ScannerModel,
-    acquisition: Acquisition,
+    acquisition: Prescription,
     started: datetime,
     out_dir: Path,
 ) -> list[Path]:

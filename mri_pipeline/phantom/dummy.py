@@ -9,11 +9,11 @@ from pathlib import Path
 
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.acquire import Quality
-from mri_pipeline.phantom.dicom import Patient, Study
+from mri_pipeline.phantom.dicom import Examination, Patient
 from mri_pipeline.phantom.scanner import (
     SIEMENS_SKYRA,
-    Acquisition,
     Dimension,
+    Prescription,
     ScannerModel,
     acquisitions,
     with_gap,
@@ -53,7 +53,7 @@ _REASONS = {
 _LOW_FIELD_T = 1.0
 
 
-def _prescribed(run: DummyRunFault, scanner: ScannerModel, dimension: Dimension) -> dict[Contrast, Acquisition]:
+def _prescribed(run: DummyRunFault, scanner: ScannerModel, dimension: Dimension) -> dict[Contrast, Prescription]:
     series = acquisitions(scanner, dimension)
     if run is DummyRunFault.NO_FLAIR:
         series.pop(Contrast.FLAIR)
@@ -102,5 +102,5 @@ def write_dummy_run(
         series=_prescribed(run, scanner, dimension),
     )  # fmt: skip
     patient = Patient("Volunteer^Vera", "VOL001", date(1990, 5, 17))
-    study = Study(datetime(2019, 1, 15, 14, 30), description="Dummy run MS trial", accession="DUMMY01")  # noqa: DTZ001
+    study = Examination(datetime(2019, 1, 15, 14, 30), description="Dummy run MS trial", accession="DUMMY01")  # noqa: DTZ001
     return write_session(scan, scanner=scanner, patient=patient, study=study, out_dir=out_dir)

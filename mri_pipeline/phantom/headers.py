@@ -9,16 +9,16 @@ from pydicom.dataset import Dataset
 
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.contrast import T1Technique
-from mri_pipeline.phantom.scanner import Acquisition, Dimension, ScannerModel, Vendor
+from mri_pipeline.phantom.scanner import Dimension, Prescription, ScannerModel, Vendor
 
 
-def image_type(scanner: ScannerModel, acquisition: Acquisition) -> list[str]:
+def image_type(scanner: ScannerModel, acquisition: Prescription) -> list[str]:
     """ImageType of each manufacturer.
 
     Parameters
     ----------
     scanner : ScannerModel
-    acquisition : Acquisition
+    acquisition : Prescription
 
     Returns
     -------
@@ -34,14 +34,14 @@ def image_type(scanner: ScannerModel, acquisition: Acquisition) -> list[str]:
     return ["ORIGINAL", "PRIMARY", f"M_{kind}", "M", kind]
 
 
-def add_sequence(dataset: Dataset, scanner: ScannerModel, acquisition: Acquisition) -> None:
+def add_sequence(dataset: Dataset, scanner: ScannerModel, acquisition: Prescription) -> None:
     """Attributes of the pulse sequence, in place.
 
     Parameters
     ----------
     dataset : Dataset
     scanner : ScannerModel
-    acquisition : Acquisition
+    acquisition : Prescription
         Times in ms.
     """
     dataset.ImageType = image_type(scanner, acquisition)
@@ -100,7 +100,7 @@ def add_contrast_agent(dataset: Dataset, scanner: ScannerModel, injected_at: dat
 
 
 def add_private(
-    dataset: Dataset, scanner: ScannerModel, acquisition: Acquisition, person: str, slope: float
+    dataset: Dataset, scanner: ScannerModel, acquisition: Prescription, person: str, slope: float
 ) -> None:
     """Private blocks of the manufacturers, in place.
 
@@ -108,7 +108,7 @@ def add_private(
     ----------
     dataset : Dataset
     scanner : ScannerModel
-    acquisition : Acquisition
+    acquisition : Prescription
     person : str
         The patient's name, which one element contains, as free text sometimes does.
     slope : float
@@ -165,14 +165,14 @@ def file_name(
     return folder / "DICOM" / f"IM_{1000 * series + instance:06d}_{uid[-4:]}"
 
 
-def slice_time(started: datetime, acquisition: Acquisition, instance: int) -> datetime:
+def slice_time(started: datetime, acquisition: Prescription, instance: int) -> datetime:
     """Acquisition time of a slice: interleaved over one repetition in 2D, the slab's start in 3D.
 
     Parameters
     ----------
     started : datetime.datetime
         Start of the series.
-    acquisition : Acquisition
+    acquisition : Prescription
     instance : int
         Number of the slice, from 1.
 

@@ -77,7 +77,7 @@ PHILIPS_PANORAMA = ScannerModel(
 
 
 @dataclass(frozen=True)
-class Acquisition:
+class Prescription:
     """Prescription of one series.
 
     Parameters
@@ -239,7 +239,7 @@ def _scanning_sequence(vendor: Vendor, contrast: Contrast, dimension: Dimension)
     return "SE", "NONE" if spin_echo and vendor is not Vendor.SIEMENS else "SK"
 
 
-def acquisitions(scanner: ScannerModel, dimension: Dimension = Dimension.TWO_D) -> dict[Contrast, Acquisition]:
+def acquisitions(scanner: ScannerModel, dimension: Dimension = Dimension.TWO_D) -> dict[Contrast, Prescription]:
     """Series of a scanner at every visit, in the order of scanning.
 
     Contrast is given before the last series; T2 and FLAIR may lie in between (`trial` sets the times).
@@ -251,7 +251,7 @@ def acquisitions(scanner: ScannerModel, dimension: Dimension = Dimension.TWO_D) 
 
     Returns
     -------
-    dict of Contrast to Acquisition
+    dict of Contrast to Prescription
     """
     three = dimension is Dimension.THREE_D
     timing = _TIMING_3D if three else _TIMING_2D
@@ -262,7 +262,7 @@ def acquisitions(scanner: ScannerModel, dimension: Dimension = Dimension.TWO_D) 
         scanning, variant = _scanning_sequence(scanner.vendor, contrast, dimension)
         names = _SEQUENCE_NAMES.get((scanner.vendor, dimension), {})
         gradient = three and contrast in (Contrast.T1W, Contrast.T1W_GD)
-        result[contrast] = Acquisition(
+        result[contrast] = Prescription(
             contrast=contrast,
             description=_NAMES[scanner.vendor, dimension][contrast],
             dimension=dimension,
@@ -286,17 +286,17 @@ def acquisitions(scanner: ScannerModel, dimension: Dimension = Dimension.TWO_D) 
     return result
 
 
-def with_gap(acquisition: Acquisition, gap_mm: float) -> Acquisition:
+def with_gap(acquisition: Prescription, gap_mm: float) -> Prescription:
     """The same series with gaps between slices: fewer slices over the same length.
 
     Parameters
     ----------
-    acquisition : Acquisition
+    acquisition : Prescription
     gap_mm : float
 
     Returns
     -------
-    Acquisition
+    Prescription
     """
     spacing = acquisition.thickness_mm + gap_mm
     slices = round(acquisition.slices * acquisition.spacing_mm / spacing)

@@ -11,8 +11,8 @@ import numpy as np
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.contrast import T1Technique
-from mri_pipeline.phantom.dicom import Patient, Study, write_series
-from mri_pipeline.phantom.scanner import Acquisition, Dimension, ScannerModel, Vendor
+from mri_pipeline.phantom.dicom import Examination, Patient, write_series
+from mri_pipeline.phantom.scanner import Dimension, Prescription, ScannerModel, Vendor
 from mri_pipeline.phantom.subject import VisitScan
 
 _MINUTES_BETWEEN_SERIES = 4.0
@@ -21,20 +21,20 @@ _LOCALIZER_NAMES = {Vendor.SIEMENS: "localizer", Vendor.GE: "3Plane Loc", Vendor
 _LOCALIZER_SLICES = 3
 
 
-def localizer(image: Image, acquisition: Acquisition, scanner: ScannerModel) -> tuple[Image, Acquisition]:
+def localizer(image: Image, acquisition: Prescription, scanner: ScannerModel) -> tuple[Image, Prescription]:
     """A scout of three coarse slices, made from a series of the same visit.
 
     Parameters
     ----------
     image : Image
-    acquisition : Acquisition
+    acquisition : Prescription
         Of `image`.
     scanner : ScannerModel
 
     Returns
     -------
     image : Image
-    acquisition : Acquisition
+    acquisition : Prescription
     """
     depth = image.grid.shape[2]
     step = max(1, depth // (_LOCALIZER_SLICES + 1))
@@ -57,7 +57,13 @@ def _series_number(scanner: ScannerModel, position: int) -> int:
 
 
 def write_session(
-    scan: VisitScan, *, scanner: ScannerModel, patient: Patient, study: Study, out_dir: Path, scout: bool = True
+    scan: VisitScan,
+    *,
+    scanner: ScannerModel,
+    patient: Patient,
+    study: Examination,
+    out_dir: Path,
+    scout: bool = True,
 ) -> list[Path]:
     """Write a visit as a site would upload it: everything of one examination below one folder.
 
@@ -66,7 +72,7 @@ def write_session(
     scan : VisitScan
     scanner : ScannerModel
     patient : Patient
-    study : Study
+    study : Examination
         Its time of injection is replaced.
     out_dir : Path
         Folder of the export.

@@ -18,7 +18,7 @@ from mri_pipeline.phantom.fields import Float32Array, generator, smooth_field
 from mri_pipeline.phantom.histories import Activity, random_histories
 from mri_pipeline.phantom.lesions import Lesion, LesionPlan
 from mri_pipeline.phantom.placing import place_lesions
-from mri_pipeline.phantom.scanner import SIEMENS_SKYRA, Acquisition, Dimension, ScannerModel, acquisitions
+from mri_pipeline.phantom.scanner import SIEMENS_SKYRA, Dimension, Prescription, ScannerModel, acquisitions
 from mri_pipeline.phantom.tissues import random_anatomy
 
 _SEED_TEXTURE, _SEED_SCAN = 41, 42
@@ -76,13 +76,13 @@ class VisitScan:
     ----------
     images : mapping of Contrast to Image
         In scanner space, each on its own grid.
-    acquisitions : mapping of Contrast to Acquisition
+    acquisitions : mapping of Contrast to Prescription
     subject_to_scanner : mapping of Contrast to Affine
         The true pose during each series: differs between visits, and slightly between series.
     """
 
     images: Mapping[Contrast, Image]
-    acquisitions: Mapping[Contrast, Acquisition]
+    acquisitions: Mapping[Contrast, Prescription]
     subject_to_scanner: Mapping[Contrast, Affine]
 
 
@@ -158,7 +158,7 @@ _TEXTURE_GAIN: Mapping[Contrast, float] = {
 
 
 def head_signal(
-    subject: SimulatedSubject, visit: str, acquisition: Acquisition, texture: Float32Array | None = None
+    subject: SimulatedSubject, visit: str, acquisition: Prescription, texture: Float32Array | None = None
 ) -> Image:
     """Signal of the head at 1 mm before image formation.
 
@@ -167,7 +167,7 @@ def head_signal(
     subject : SimulatedSubject
     visit : str
         Label of the visit.
-    acquisition : Acquisition
+    acquisition : Prescription
         Contrast and technique are used.
     texture : ndarray, shape `SHAPE`, optional
         Default: `tissue_texture`.
@@ -199,7 +199,7 @@ def head_signal(
     return Image(data, anatomy.grid)
 
 
-def _insert(data: Float32Array, lesion: Lesion, visit: int, acquisition: Acquisition, seed: int) -> None:
+def _insert(data: Float32Array, lesion: Lesion, visit: int, acquisition: Prescription, seed: int) -> None:
     """Replace tissue by one lesion, in place."""
     phase = lesion.plan.phases[visit]
     if phase.volume_mm3 <= 0:
@@ -232,7 +232,7 @@ def simulate_visit(
     *,
     scanner: ScannerModel = SIEMENS_SKYRA,
     dimension: Dimension = Dimension.TWO_D,
-    series: Mapping[Contrast, Acquisition] | None = None,
+    series: Mapping[Contrast, Prescription] | None = None,
     quality: Quality | None = None,
     seed: int = 0,
 ) -> VisitScan:
@@ -245,7 +245,7 @@ def simulate_visit(
         Label of the visit.
     scanner : ScannerModel
     dimension : Dimension
-    series : mapping of Contrast to Acquisition, optional
+    series : mapping of Contrast to Prescription, optional
         Default: everything the scanner runs in `dimension`.
     quality : Quality, optional
         Default: signal-to-noise by field strength, usual coil and no motion.

@@ -31,7 +31,7 @@ from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.itk import save_transform
 from mri_pipeline.core.visits import week_of
 from mri_pipeline.phantom.designs import VISITS, SubjectDesign, reference_designs
-from mri_pipeline.phantom.dicom import Patient, Study
+from mri_pipeline.phantom.dicom import Examination, Patient
 from mri_pipeline.phantom.dummy import DummyRunFault, write_dummy_run
 from mri_pipeline.phantom.fields import generator
 from mri_pipeline.phantom.scanner import PHILIPS_PANORAMA, SIEMENS_SKYRA, Dimension
@@ -182,7 +182,7 @@ def made_up_patient(number: str, seed: int) -> Patient:
     )
 
 
-def visit_study(number: str, visit: str, seed: int) -> Study:
+def visit_study(number: str, visit: str, seed: int) -> Examination:
     """Date of a visit: its week after the first, ± two days.
 
     Parameters
@@ -196,14 +196,14 @@ def visit_study(number: str, visit: str, seed: int) -> Study:
 
     Returns
     -------
-    Study
+    Examination
     """
     rng = generator(seed, _SEED_TRIAL, 1, *number.encode())
     start = datetime(2019, 3, 4, 9, 5) + timedelta(days=int(rng.integers(0, 200)))  # noqa: DTZ001  (DICOM's local time)
     week = week_of(visit) or 0
     drift = int(rng.integers(-2, 3)) if week else 0
     at = start + timedelta(weeks=week, days=drift, minutes=7 * week)
-    return Study(at, accession=f"ACC{int(rng.integers(10_000, 99_999))}{week:02d}", study_id=str(100 + week))
+    return Examination(at, accession=f"ACC{int(rng.integers(10_000, 99_999))}{week:02d}", study_id=str(100 + week))
 
 
 def _zip(folder: Path) -> Path:

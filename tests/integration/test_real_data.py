@@ -15,7 +15,7 @@ from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.phantom.dicom import Patient, Study, write_series
+from mri_pipeline.phantom.dicom import Examination, Patient, write_series
 from mri_pipeline.phantom.dummy import DummyRunFault, write_dummy_run
 from mri_pipeline.phantom.scanner import PHILIPS_ACHIEVA, Dimension
 from mri_pipeline.phantom.subject import simulate_subject
@@ -100,7 +100,7 @@ def as_dicom(data, study, folder, at):
             contrast=contrast,
             scanner=PHILIPS_ACHIEVA,
             patient=Patient("Doe^Jane", "H-0042"),
-            study=Study(at),
+            study=Examination(at),
             out_dir=folder / f"series{number}",
             series_number=number,
         )

@@ -13,12 +13,12 @@ from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.acquire import rigid
-from mri_pipeline.phantom.dicom import Patient, Study, write_series
+from mri_pipeline.phantom.dicom import Examination, Patient, write_series
 from mri_pipeline.phantom.scanner import GE_MR750, PHILIPS_ACHIEVA, SIEMENS_SKYRA, Dimension, Vendor, acquisitions
 
 SCANNERS = [SIEMENS_SKYRA, GE_MR750, PHILIPS_ACHIEVA]
 PATIENT = Patient("Musterfrau^Anna", "HOSP12345")
-STUDY = Study(datetime(2019, 3, 4, 9, 5))  # noqa: DTZ001
+STUDY = Examination(datetime(2019, 3, 4, 9, 5))  # noqa: DTZ001
 CONVERTER = Path(sys.executable).parent / "dcm2niix"
 
 AXIAL = np.array([[-0.9, 0, 0, 20], [0, -0.9, 0, 25], [0, 0, 3, -30], [0, 0, 0, 1.0]])

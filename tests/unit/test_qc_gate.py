@@ -27,7 +27,7 @@ from mri_pipeline.core.quality_limits import Action, QualityLimit
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
-from mri_pipeline.phantom.dicom import Patient, Study, write_series
+from mri_pipeline.phantom.dicom import Examination, Patient, write_series
 from mri_pipeline.phantom.scanner import (
     GE_MR750,
     PHILIPS_ACHIEVA,
@@ -330,7 +330,7 @@ def test_the_order_of_files_changes_nothing(tmp_path, gate):
 @pytest.mark.parametrize("scanner", [SIEMENS_SKYRA, GE_MR750, PHILIPS_ACHIEVA], ids=lambda s: s.vendor.name)
 def test_every_maker_s_headers_are_understood_and_its_voxels_kept(tmp_path, gate, scanner, dimension):
     """Witness: the reference trial's DICOM writer, written without knowledge of this intake."""
-    study = Study(dt.datetime(2020, 5, 6, 8, 0), injected_after=dt.timedelta(minutes=20))  # noqa: DTZ001
+    study = Examination(dt.datetime(2020, 5, 6, 8, 0), injected_after=dt.timedelta(minutes=20))  # noqa: DTZ001
     protocol = acquisitions(scanner, dimension)
     sent = {}
     for number, contrast in enumerate(protocol, start=1):

@@ -296,7 +296,7 @@ def test_a_decision_does_not_lock_out_an_upload_that_was_received_before_it(regi
 
 def test_some_rules_are_not_overruled(registry):
     judged(registry, ONE, "d1", accepted=False, rules=["snr", "field_strength"])
-    with pytest.raises(UsageError, match="found one refused by field_strength"):
+    with pytest.raises(UsageError, match="found one that is refused by field_strength"):
         decide(registry, accept=True, final={"field_strength", "sequence"})
     assert states(registry) == [(ONE, "", "refused")]
 

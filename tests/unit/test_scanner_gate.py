@@ -485,7 +485,10 @@ def test_no_person_accepts_a_dummy_run_that_cannot_be_converted(tmp_path, capsys
     [
         (["--site", "S01"], "expected an upload, or --decide with --reason and --by"),
         (["UP", "--site", "S01", "--reason", "good"], "expected an upload, or --decide"),
-        (["UP", "--site", "S01", "--decide", "accept", "--reason", "a", "--by", "b"], "expected no upload"),
+        (
+            ["UP", "--site", "S01", "--decide", "accept", "--reason", "a", "--by", "b"],
+            "expected an upload or --decide, found both",
+        ),
         (["--site", "S01", "--decide", "accept", "--reason", "a"], "expected a text as by"),
         (["--site", "S01", "--decide", "accept", "--reason", "a", "--by", "b"], "expected a dummy run of a known"),
     ],

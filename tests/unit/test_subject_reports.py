@@ -377,7 +377,7 @@ def test_a_read_of_an_analysis_of_other_scans_is_not_locked(trial, tmp_path):
         (replace(made, scan_keys={}), f"visit {', '.join(labels)}: the analysis is of a scan that was replaced"),
         (
             replace(made, visits=made.visits[:-1]),
-            f"expected an analysis of {', '.join(labels)}, found one of {', '.join(labels[:-1])}",
+            f"the analysis has the visits {', '.join(labels[:-1])}; visits with an analysed scan: {', '.join(labels)}",
         ),
     ):
         save_result(other, results)

@@ -141,7 +141,22 @@ def test_an_empty_answer_is_none(room, manager, text):
 def test_what_is_not_there_is_said_so(manager, path):
     answer = manager.get(path)
     assert answer.status_code in {404, 405, 422}
-    assert "Expected" in answer.text or "Not Found" in answer.text or "Method Not Allowed" in answer.text
+    told = ("Expected", "Not Found", "Method Not Allowed", "The request has a fault at path", "This trial has no ")
+    assert any(text in answer.text for text in (*told, "The address has a null character"))
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("state=none", "This trial has no state none. Go to the queries."),
+        ("site=S99", "This trial has no site S99. Go to the queries."),
+        ("site=<b>", "This trial has no site &lt;b&gt;. Go to the queries."),
+    ],
+)
+def test_an_unknown_filter_of_the_queries_is_named(manager, query, message):
+    answer = manager.get(f"/office/queries?{query}")
+    assert answer.status_code == 404
+    assert message in answer.text
 
 
 def test_the_quarantine_shows_each_refusal_with_its_reason(room, manager):

@@ -462,7 +462,9 @@ def test_fill_proposes_the_lesion_around_a_voxel_and_stores_nothing(desk):
     assert desk.case["next_number"] == 1
     assert desk.do(1, op="voxels", kind="GEL", runs=runs).status_code == 200
     off = desk.post("tools/fill", {"kind": "GEL", "voxel": [0, 0, 9999], "pane": "flair"})
-    assert (off.status_code, off.json()["detail"][:21]) == (422, "Expected a voxel on t")
+    shape = tuple(desk.case["shape"])
+    found = f"Expected a voxel within {shape}, found (0, 0, 9999). Click in the image."
+    assert (off.status_code, off.json()["detail"]) == (422, found)
 
 
 def test_counts_follow_the_decisions(desk):

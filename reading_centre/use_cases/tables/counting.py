@@ -231,8 +231,8 @@ def _require_no_earlier_results(trial: Trial, state: SubjectState) -> None:
 def _other_visits(state: SubjectState, automatic: SubjectResult) -> UsageError:
     expected, found = analysed_visits(state), [counts.visit for counts in automatic.visits]
     return UsageError(
-        f"subject {state.code}: expected an analysis of {', '.join(expected) or 'no visit'}, found one of "
-        f"{', '.join(found) or 'no visit'}",
+        f"subject {state.code}: the analysis has the visits {', '.join(found) or 'none'}; visits with an analysed "
+        f"scan: {', '.join(expected) or 'none'}",
         hint="a scan was withdrawn or replaced since: run the analysis again",
     )
 
@@ -241,8 +241,8 @@ def _require_present(automatic: SubjectResult, state: SubjectState, rules: Lesio
     """Refuse automatic results of other lesion rules, software, visits or scans than the present ones."""
     if automatic.rules_digest != settings_digest(rules):
         raise UsageError(
-            f"subject {state.code}: expected an analysis with rules digest {settings_digest(rules)[:12]} (lesion rules "
-            f"and software of now), found {automatic.rules_digest[:12]}",
+            f"subject {state.code}: the analysis was made by other lesion rules or another version (digest "
+            f"{automatic.rules_digest[:12]}, now {settings_digest(rules)[:12]})",
             hint="run the analysis again: mri-pipeline run TRIAL, then export and read what changed",
         )
     require_present_scans(automatic, state)

@@ -33,7 +33,7 @@ def require_empty(folder: Path, *, what: str, hint: str) -> None:
         return
     content = len(list(folder.iterdir())) if folder.is_dir() else None
     if content != 0:
-        found = "a file" if content is None else f"one with {content} file{'s' * (content != 1)} or folders"
+        found = "a file" if content is None else f"one with {content} {'entry' if content == 1 else 'entries'}"
         raise UsageError(f"expected a new or empty folder for {what}, found {found}", hint=hint)
 
 
