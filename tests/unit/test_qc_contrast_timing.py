@@ -115,7 +115,7 @@ def test_without_enhancement_the_scan_is_not_used(images_say):
 def test_a_dummy_run_without_enhancement_is_refused(images_say):
     images_say(Enhancement.ABSENT)
     decision = decide(*NAMED, purpose=UploadPurpose.DUMMY_RUN)
-    with pytest.raises(ComplianceError, match="expected enhancement against T1w, found none"):
+    with pytest.raises(ComplianceError, match="expected enhancement against T1w, found no enhancement"):
         decision.compliance.require()
 
 
