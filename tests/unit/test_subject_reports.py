@@ -183,7 +183,7 @@ def test_a_report_is_written_under_the_lock_of_its_subject(trial, tmp_path, monk
     with only_writer(trial, CODE):
         (message,) = refresh_reports(trial.root)
     assert message.startswith(
-        f"sub-{CODE}: the report could not be renewed: subject {CODE}: expected one upload or"
+        f"sub-{CODE}: the report could not be renewed: subject {CODE}: an upload or analysis is in progress"
     )
     assert report_of(trial) == before
     assert refresh_reports(trial.root) == []
