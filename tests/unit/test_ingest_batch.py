@@ -244,10 +244,14 @@ def test_a_dry_run_of_a_site_without_dummy_run(tmp_path, trial):
     ("text", "message"),
     [
         ("site,subject,visit,upload\nS01,1,wk00,a", "line 1, column before_infusion: expected it, found none"),
-        (HEADER + ",arm\nS01,1,wk00,a,,x", "line 1, column 6: expected one of .*, each once, found 3 letters"),
+        (
+            HEADER + ",arm\nS01,1,wk00,a,,x",
+            f"line 1, column 6: expected one of {', '.join(COLUMNS)}, each once, found 3 letters",
+        ),
         (
             HEADER.replace("visit", "site"),
-            "line 1, column visit: expected it, found none; line 1, column 3: .* found it again",
+            "line 1, column visit: expected it, found none; line 1, column 3: "
+            f"expected one of {', '.join(COLUMNS)}, each once, found it again",
         ),
         (
             HEADER + "\nS99,1,wk00,a,",

@@ -450,7 +450,7 @@ def _break(folder, name):
         (
             "another word",
             UsageError,
-            r"line 2, column decision: expected accept or reject for T2 lesion 1, found 'maybe'",
+            r"line 2, column decision: expected accept or reject for T2 lesion 1, found text of 5 characters",
         ),
         ("added line", UsageError, "expected the proposed lesions, found a row of another lesion"),
         ("line twice", UsageError, "expected T2 lesion 1 once, found it twice"),
