@@ -157,7 +157,7 @@ def test_one_changed_bit_of_the_secret_is_noticed_when_the_folder_is_opened(tria
     path.write_bytes(content)
     with pytest.raises(
         UsageError,
-        match="^sealed/pepper: expected the secret of this trial, found one that does not match its check value",
+        match=r"^sealed/pepper: expected the secret of this trial, found one that does not match its check value",
     ):
         Sealed.open(trial)
 

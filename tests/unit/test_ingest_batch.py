@@ -25,6 +25,7 @@ from tests.unit.ingest_trial import agree, ingest, new_trial, opened, upload
 pytestmark = pytest.mark.usefixtures("no_image_checks")
 PROTOCOL = parse_protocol(protocol_text())
 HEADER = ",".join(COLUMNS)
+EACH_ONCE = f"expected one of {', '.join(COLUMNS)}, each once"
 
 # stands for the process of an upload: the objects of the tests are no heads, and one upload may kill its process
 JOB = """
@@ -246,12 +247,11 @@ def test_a_dry_run_of_a_site_without_dummy_run(tmp_path, trial):
         ("site,subject,visit,upload\nS01,1,wk00,a", "line 1, column before_infusion: expected it, found none"),
         (
             HEADER + ",arm\nS01,1,wk00,a,,x",
-            f"line 1, column 6: expected one of {', '.join(COLUMNS)}, each once, found 3 letters",
+            f"line 1, column 6: {EACH_ONCE}, found 3 letters",
         ),
         (
             HEADER.replace("visit", "site"),
-            "line 1, column visit: expected it, found none; line 1, column 3: "
-            f"expected one of {', '.join(COLUMNS)}, each once, found it again",
+            f"line 1, column visit: expected it, found none; line 1, column 3: {EACH_ONCE}, found it again",
         ),
         (
             HEADER + "\nS99,1,wk00,a,",

@@ -8,7 +8,7 @@ import pytest
 
 import mri_pipeline
 from mri_pipeline.core import method, provenance
-from mri_pipeline.core.method import METHOD, Method
+from mri_pipeline.core.method import METHOD, Method, brain, tissue
 from mri_pipeline.core.protocol import LesionRules
 
 LIBRARY = Path(mri_pipeline.__file__).parent
@@ -74,6 +74,35 @@ def test_no_function_has_a_number_of_its_own(room):
     assert outside == set()
 
 
+SMALL = {0, 1, 2}
+"""Of counts and of axes."""
+POINTS = {"pieces.py": {4}}
+"""Fewer points lie in a plane: they have no shape."""
+
+
+def compared(node):
+    """Integers of a comparison, without those of calls and of indices."""
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        yield node.value
+    if not isinstance(node, ast.Call | ast.Subscript):
+        for child in ast.iter_child_nodes(node):
+            yield from compared(child)
+
+
+@pytest.mark.parametrize("room", ["lesions", "images", "analysis"])
+def test_no_comparison_has_an_integer_of_its_own(room):
+    outside = {
+        f"{path.name}, line {node.lineno}: {value}"
+        for path in (LIBRARY / room).rglob("*.py")
+        if path.name not in REGISTRATION | CHANGES_NO_NUMBER
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare)
+        for value in compared(node)
+        if value not in SMALL | POINTS.get(path.name, set())
+    }
+    assert outside == set()
+
+
 def leaves(tree=METHOD, path=()):
     for field in dataclasses.fields(tree):
         value = getattr(tree, field.name)
@@ -81,6 +110,14 @@ def leaves(tree=METHOD, path=()):
             yield from leaves(value, (*path, field.name))
         else:
             yield (*path, field.name), value
+
+
+def kinds(tree):
+    """Classes of the tree, at every depth."""
+    yield type(tree)
+    for field in dataclasses.fields(tree):
+        if dataclasses.is_dataclass(getattr(tree, field.name)):
+            yield from kinds(getattr(tree, field.name))
 
 
 def changed(tree, path, value):
@@ -99,7 +136,9 @@ def test_every_constant_is_part_of_the_digest(monkeypatch):
 
 
 def test_the_tree_is_frozen_and_every_constant_has_a_meaning():
-    for kind in (type(getattr(METHOD, field.name)) for field in dataclasses.fields(Method)):
+    found = set(kinds(METHOD))
+    assert {tissue.PosteriorFossa, tissue.DeepRegions, brain.EdgeSettings} < found
+    for kind in found - {Method}:
         documented = kind.__doc__.partition("----------")[2]
         for field in dataclasses.fields(kind):
             assert field.name in documented, f"{kind.__name__}.{field.name}"
