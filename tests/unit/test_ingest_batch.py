@@ -180,7 +180,7 @@ def test_messages_have_no_blinded_code(tmp_path, trial, jobs, capsys):
     upload(tmp_path / "other", seed=3)
     assert run(trial, manifest(tmp_path, "S01,0001,wk00,other,yes")) == 4
     shown = capsys.readouterr().out
-    assert "subject (code), visit wk00: expected no accepted scan, found an accepted scan" in shown
+    assert "subject (code), visit wk00: expected no accepted scan, found one (received)" in shown
     assert code not in shown
 
 
@@ -204,7 +204,7 @@ def test_a_dry_run_stores_nothing(tmp_path, trial, jobs, capsys):
         ({}, "0001", "wk00", 0, "stored already"),
         ({"seed": 1}, "0002", "wk00", 0, "would be accepted"),
         ({}, "0002", "wk00", 3, "expected images of this visit alone"),  # of another subject: an audit entry else
-        ({"seed": 2}, "0001", "wk00", 2, "expected no accepted scan, found an accepted scan"),
+        ({"seed": 2}, "0001", "wk00", 2, "expected no accepted scan, found one (received)"),
     ],
 )
 def test_a_dry_run_of_one_upload(tmp_path, trial, capsys, more, subject, visit, code, text):

@@ -10,6 +10,7 @@ import mri_pipeline
 from mri_pipeline.core import method, provenance
 from mri_pipeline.core.method import METHOD, Method, brain, tissue
 from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.scoring import ScoringMethod
 
 LIBRARY = Path(mri_pipeline.__file__).parent
 NUMERICAL = {
@@ -103,6 +104,24 @@ def test_no_comparison_has_an_integer_of_its_own(room):
     assert outside == set()
 
 
+def test_settings_that_are_an_argument_are_not_read_from_the_tree():
+    """Otherwise another value of the argument has no effect."""
+    trees = [
+        ast.parse(path.read_text()) for room in ("lesions", "images") for path in (LIBRARY / room).rglob("*.py")
+    ]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    annotated = [ast.unparse(node.annotation) for node in nodes if isinstance(node, ast.arg) and node.annotation]
+    arguments = {
+        field.name
+        for field in dataclasses.fields(Method)
+        if {type(getattr(METHOD, field.name)).__name__, f"{type(getattr(METHOD, field.name)).__name__} | None"}
+        & set(annotated)
+    }
+    assert arguments == {"t2", "gel", "black_holes", "registration", "bias", "brain", "tissue"}
+    read = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "METHOD"}
+    assert read & arguments == set()
+
+
 def leaves(tree=METHOD, path=()):
     for field in dataclasses.fields(tree):
         value = getattr(tree, field.name)
@@ -133,6 +152,11 @@ def test_every_constant_is_part_of_the_digest(monkeypatch):
         monkeypatch.setattr(provenance, "METHOD", changed(METHOD, path, other))
         digests.add(provenance.settings_digest(LesionRules()))
     assert len(digests) == 1 + len(paths) > 100
+
+
+def test_scores_change_no_digest():
+    """No result of an analysis depends on them."""
+    assert not any(isinstance(getattr(METHOD, field.name), ScoringMethod) for field in dataclasses.fields(Method))
 
 
 def test_the_tree_is_frozen_and_every_constant_has_a_meaning():
