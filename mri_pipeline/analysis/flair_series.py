@@ -86,9 +86,9 @@ def read_flair_series(folder: Path, scan: Image, decoded: Path, *, what: str) ->
             hint="an earlier version has ingested it; ingest the same upload again: its series is kept then, and scan "
             "and reads stay as they are. Or choose other subjects with --subject",
         )
-    with _restored_from_backup(what, "a damaged series"):
+    with _refused(what, "a damaged series"):
         stored = list(frames_of(decompressed(folder, decoded)))
-    with _restored_from_backup(what, "a series with other voxels"):
+    with _refused(what, "a series that does not match it"):
         require_equal_values(scan, stored, what)
     headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in sorted(folder.iterdir())]
     frames = in_spatial_order(stored)
@@ -101,7 +101,8 @@ def read_flair_series(folder: Path, scan: Image, decoded: Path, *, what: str) ->
 
 
 @contextmanager
-def _restored_from_backup(what: str, found: str) -> Iterator[None]:
+def _refused(what: str, found: str) -> Iterator[None]:
+    """Refuse an unreadable series: it or the scan was changed after ingest."""
     try:
         yield
     except UnreadableUploadError as error:

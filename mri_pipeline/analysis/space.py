@@ -143,8 +143,8 @@ def load_record(space: SpaceFiles) -> SpaceRecord:
     missing = sum(not path.is_file() for path in needed)
     if record.format != FORMAT or missing:
         raise UsageError(
-            f"{what} of format {FORMAT} and complete, found format {record.format} "
-            f"and {missing} of {len(needed)} files missing",
+            f"{what} of format {FORMAT} and complete, found format {record.format}, "
+            f"{missing} of {len(needed)} files missing",
             hint=hint,
         )
     return record

@@ -7,17 +7,11 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
 from mri_pipeline.core.errors import AnalysisError
-from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.intensities import BiasSettings
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.images.sampling import downsample
 
-_LEAST_VOXELS = METHOD.bias.least_voxels
 _ORDER = 3
-_BINS = METHOD.bias.bins
-_FWHM = METHOD.bias.blur_width
-_WIENER_NOISE = METHOD.bias.wiener_noise
-_CONVERGED = METHOD.bias.converged
 
 
 def correct_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None = None) -> Image:
@@ -71,7 +65,7 @@ def log_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None =
     settings = settings or BiasSettings()
     image.grid.require_same(brain.grid, "brain mask")
     values = image.data[brain.mask]
-    if np.count_nonzero(values > 0) < _LEAST_VOXELS:
+    if np.count_nonzero(values > 0) < settings.least_voxels:
         raise AnalysisError("bias correction: expected an image within the brain mask, found nothing there")
     middle = float(np.median(values[values > 0]))
     low, high = (share * middle for share in settings.usable_range)
@@ -86,12 +80,12 @@ def log_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None =
         np.clip(np.arange(n) * to_coarse[a, a] + to_coarse[a, 3], 0, total.grid.shape[a] - 1)
         for a, n in enumerate(image.grid.shape)
     ]
-    field = _n4(log_data.astype(np.float64), mask, positions, settings.iterations)
+    field = _n4(log_data.astype(np.float64), mask, positions, settings)
     return np.asarray(field - field[usable].mean(), dtype=np.float32)
 
 
 def _n4(
-    log_data: FloatArray, mask: BoolArray, positions: list[FloatArray], iterations: tuple[int, ...]
+    log_data: FloatArray, mask: BoolArray, positions: list[FloatArray], settings: BiasSettings
 ) -> NDArray[np.float32]:
     """N4 on the voxels of a coarse mask; returns the log field at `positions`, given per axis in coarse voxels.
 
@@ -100,19 +94,19 @@ def _n4(
     """
     field = np.zeros([len(p) for p in positions], dtype=np.float32)
     at_data = np.zeros_like(log_data)
-    for level, count in enumerate(iterations):
+    for level, count in enumerate(settings.iterations):
         spans = 2**level
         basis = _at_voxels([_basis(np.arange(n, dtype=float), n, spans) for n in mask.shape], mask)
         fit = _approximation(basis)
         control = np.zeros(basis.shape[1])
         for _ in range(count):
             uncorrected = log_data - at_data
-            step = fit @ (uncorrected - _sharpened(uncorrected))
+            step = fit @ (uncorrected - _sharpened(uncorrected, settings))
             control += step
             change = basis @ step
             at_data += change
             ratio = np.exp(change)
-            if ratio.std(ddof=1) <= _CONVERGED * ratio.mean():
+            if ratio.std(ddof=1) <= settings.converged * ratio.mean():
                 break
         x, y, z = (_basis(p, n, spans) for p, n in zip(positions, mask.shape, strict=True))
         lattice = control.reshape(x.shape[1], y.shape[1], z.shape[1])
@@ -140,27 +134,28 @@ def _approximation(basis: FloatArray) -> FloatArray:
     return np.asarray(weight.T / np.maximum((basis**2).sum(axis=0), 1e-12)[:, None])
 
 
-def _sharpened(values: FloatArray) -> FloatArray:
+def _sharpened(values: FloatArray, settings: BiasSettings) -> FloatArray:
     """Expected values without bias: Wiener deconvolution of the histogram, then conditional expectation."""
+    bins = settings.bins
     low, high = float(values.min()), float(values.max())
-    slope = (high - low) / (_BINS - 1)
+    slope = (high - low) / (bins - 1)
     if slope <= 0:
         return values
     place = (values - low) / slope
-    index = np.minimum(place.astype(int), _BINS - 2)
+    index = np.minimum(place.astype(int), bins - 2)
     part = place - index
-    size = 2 ** (int(np.ceil(np.log2(_BINS))) + 1)
-    offset = (size - _BINS) // 2
+    size = 2 ** (int(np.ceil(np.log2(bins))) + 1)
+    offset = (size - bins) // 2
     histogram = np.zeros(size)
-    histogram[offset : offset + _BINS] = np.bincount(index, 1 - part, _BINS) + np.bincount(index + 1, part, _BINS)
-    width = _FWHM / slope
+    histogram[offset : offset + bins] = np.bincount(index, 1 - part, bins) + np.bincount(index + 1, part, bins)
+    width = settings.blur_width / slope
     distance = np.minimum(np.arange(size), size - np.arange(size))
     blur = 2 * np.sqrt(np.log(2) / np.pi) / width * np.exp(-4 * np.log(2) * (distance / width) ** 2)
     blurred = np.fft.rfft(blur)
-    wiener = np.real(np.conj(blurred) / (np.abs(blurred) ** 2 + _WIENER_NOISE))
+    wiener = np.real(np.conj(blurred) / (np.abs(blurred) ** 2 + settings.wiener_noise))
     sharp = np.maximum(np.fft.irfft(np.fft.rfft(histogram) * wiener, size), 0.0)
     centres = low + (np.arange(size) - offset) * slope
     above = np.fft.irfft(np.fft.rfft(sharp * centres) * blurred, size)
     below = np.fft.irfft(np.fft.rfft(sharp) * blurred, size)
-    expected = np.where(np.abs(below) > 0, above / np.where(below == 0, 1.0, below), 0.0)[offset : offset + _BINS]
+    expected = np.where(np.abs(below) > 0, above / np.where(below == 0, 1.0, below), 0.0)[offset : offset + bins]
     return np.asarray(expected[index] * (1 - part) + expected[index + 1] * part)

@@ -20,8 +20,8 @@ from mri_pipeline.images.matching import Match, best_of, evaluate, refine
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import Level, Samples, binned, downsample, foreground, level_of
 
-_FIT = METHOD.brain.fit
-_STRIPPED = METHOD.brain.stripped
+_FIT = METHOD.template_fit
+_STRIPPED = METHOD.skull_stripped
 
 
 @dataclass(frozen=True)

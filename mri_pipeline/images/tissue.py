@@ -186,28 +186,30 @@ def _warp(
     Fluid near the surface is excluded: sulci vary between subjects and would displace the cortex.
     """
     small = downsample(flair, settings.warp_grid_mm)
-    theirs, deep_fluid = _template_channels(template, settings.warp_grid_mm / 2)
+    theirs, deep_fluid = _template_channels(template, settings)
     inside = downsample(Image(brain.data.astype(np.float32), brain.grid), settings.warp_grid_mm).data
     middle = float(np.median(flair.data[brain.mask]))
     dark = np.clip((settings.dark_level - small.data / middle) / settings.dark_width, 0.0, 1.0)
-    dark = dark * _deep_inside(inside > 0.5, small.grid)
-    return warp_to_image(small, [deep_fluid.data, theirs.data], theirs.grid, template_to_subject, [dark, inside])
+    dark = dark * _deep_inside(inside > 0.5, small.grid, settings)
+    return warp_to_image(
+        small, [deep_fluid.data, theirs.data], theirs.grid, template_to_subject, [dark, inside], settings=settings
+    )
 
 
 @cache
-def _template_channels(template: Template, spacing_mm: float) -> tuple[Image, Image]:
+def _template_channels(template: Template, settings: TissueSettings) -> tuple[Image, Image]:
     """Fraction of brain, and of fluid deep inside the brain, in each block of the template."""
-    grid = template.brain.grid
+    grid, spacing_mm = template.brain.grid, settings.warp_grid_mm / 2
     brain = downsample(Image(template.brain.mask.astype(np.float32), grid), spacing_mm)
     fluid = downsample(Image(_template_fluid(template), grid), spacing_mm)
-    deep = _deep_inside(brain.data > 0.5, brain.grid)
+    deep = _deep_inside(brain.data > 0.5, brain.grid, settings)
     return brain, Image((fluid.data * deep).astype(np.float32), brain.grid)
 
 
-def _deep_inside(mask: BoolArray, grid: Grid) -> FloatArray:
+def _deep_inside(mask: BoolArray, grid: Grid, settings: TissueSettings) -> FloatArray:
     """Weight by depth below the surface: 0 up to `deep_from_mm`, rising to 1 over `deep_width_mm`."""
     depth = ndimage.distance_transform_edt(mask, sampling=grid.spacing_mm)
-    return np.clip((depth - METHOD.tissue.deep_from_mm) / METHOD.tissue.deep_width_mm, 0.0, 1.0)
+    return np.clip((depth - settings.deep_from_mm) / settings.deep_width_mm, 0.0, 1.0)
 
 
 def _priors(warped: list[FloatArray], brain: LabelImage, settings: TissueSettings) -> FloatArray:

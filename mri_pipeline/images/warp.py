@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.method.tissue import TissueSettings
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image
 
 
@@ -20,11 +20,7 @@ def demons(
     fixed: Sequence[FloatArray],
     moving: Sequence[FloatArray],
     grid: Grid,
-    *,
-    iterations: int = METHOD.tissue.warp_iterations,
-    update_sigma_mm: float = METHOD.tissue.warp_update_sigma_mm,
-    field_sigma_mm: float = METHOD.tissue.warp_field_sigma_mm,
-    longest_step_mm: float = METHOD.tissue.warp_longest_step_mm,
+    settings: TissueSettings,
 ) -> FloatArray:
     """Displacement that aligns the moving channels with the fixed channels.
 
@@ -33,11 +29,8 @@ def demons(
     fixed, moving : sequence of ndarray, shape `grid.shape`
         Channels of comparable scale (probabilities).
     grid : Grid
-    iterations : int
-    update_sigma_mm, field_sigma_mm : float
-        Gaussian regularisation of the update and of the displacement in mm.
-    longest_step_mm : float
-        Maximum length of an update in mm.
+    settings : TissueSettings
+        Those of the warp.
 
     Returns
     -------
@@ -47,7 +40,7 @@ def demons(
     spacing = np.array(grid.spacing_mm).reshape(3, 1, 1, 1)
     index: FloatArray = np.indices(grid.shape, dtype=np.float32)
     displacement = np.zeros_like(index)
-    for _ in range(iterations):
+    for _ in range(settings.warp_iterations):
         at = index + displacement
         force = np.zeros_like(displacement)
         weight = np.full(grid.shape, 1e-3, dtype=np.float32)
@@ -56,11 +49,12 @@ def demons(
             difference = target - warped
             slope = np.stack([np.gradient(warped, axis=a) for a in range(3)])
             force += difference * slope
-            weight += (slope**2).sum(axis=0) + METHOD.tissue.warp_difference_weight * difference**2
+            weight += (slope**2).sum(axis=0) + settings.warp_difference_weight * difference**2
         step = force / weight
         length = np.sqrt(((step * spacing) ** 2).sum(axis=0))
-        step *= np.minimum(1.0, longest_step_mm / np.maximum(length, 1e-6))
-        displacement = _smooth(displacement + _smooth(step, grid, update_sigma_mm), grid, field_sigma_mm / 4)
+        step *= np.minimum(1.0, settings.warp_longest_step_mm / np.maximum(length, 1e-6))
+        update = _smooth(step, grid, settings.warp_update_sigma_mm)
+        displacement = _smooth(displacement + update, grid, settings.warp_field_sigma_mm / 4)
     return displacement
 
 
@@ -135,6 +129,8 @@ def warp_to_image(
     template_grid: Grid,
     template_to_image: Affine,
     image_channels: Sequence[FloatArray],
+    *,
+    settings: TissueSettings,
 ) -> tuple[FloatArray, Grid]:
     """Displacement of the template channels to the image channels on the (coarse) grid of the image; see `demons`.
 
@@ -148,6 +144,7 @@ def warp_to_image(
         Affine alignment of the template, world coordinates in mm.
     image_channels : sequence of ndarray, shape `image.grid.shape`
         As many as `template_channels`.
+    settings : TissueSettings
 
     Returns
     -------
@@ -172,4 +169,4 @@ def warp_to_image(
         )
         for channel in template_channels
     ]
-    return demons(image_channels, moved, image.grid), image.grid
+    return demons(image_channels, moved, image.grid, settings), image.grid

@@ -219,14 +219,17 @@ def _copy_folder(folder: Path, sink: _Sink) -> None:
                 sink.write(source, name)
 
 
-def _kind(upload: Path) -> str:
-    """What a file is that can be read neither as zip nor as tar."""
+def _kind(upload: Path, stream: BinaryIO) -> str:
+    """What a file is that can be read neither as zip nor as tar; `stream` is its content, decompressed."""
     with upload.open("rb") as file:
         head = file.read(_DICOM_PREAMBLE + len(_DICOM_MAGIC))
     if head[_DICOM_PREAMBLE:] == _DICOM_MAGIC:
         return "a single DICOM file"
+    stream.seek(0)
+    if _is_tar(stream.read(tarfile.BLOCKSIZE)):
+        return "a damaged tar"
     known = (kind for magic, kind in _ARCHIVE_MAGIC.items() if head.startswith(magic))
-    return next(known, f"another file of {upload.stat().st_size} bytes")
+    return next(known, f"a file of an unknown kind ({upload.stat().st_size} bytes)")
 
 
 def _unpack_file(upload: Path, sink: _Sink) -> None:
@@ -241,7 +244,7 @@ def _unpack_file(upload: Path, sink: _Sink) -> None:
                 archive = tarfile.open(fileobj=bounded, mode="r:")  # noqa: SIM115
             except tarfile.ReadError as error:
                 raise UnsafeUploadError(
-                    f"expected a zip, a tar or a folder, found {_kind(upload)}",
+                    f"expected a zip, a tar or a folder, found {_kind(upload, stream)}",
                     hint="put the DICOM files of the visit into one zip file",
                 ) from error
             with archive:
@@ -304,7 +307,8 @@ def _require_tar_end(stream: BinaryIO, offset: int, limits: UnpackLimits) -> Non
 def _check_name(name: str) -> None:
     windows, posix = PureWindowsPath(name), PurePosixPath(name)
     faults = {
-        "an absolute path": bool(posix.is_absolute() or windows.drive or windows.root),
+        "an absolute path": bool(posix.is_absolute() or windows.root),
+        "a path with a drive": bool(windows.drive),
         "a path with ..": ".." in windows.parts,
         "a name with a zero byte": "\0" in name,
     }
@@ -327,7 +331,11 @@ def _is_archive(path: Path) -> bool:
         head = file.read(512)
     if head[128:132] == b"DICM":
         return False
-    return head.startswith(tuple(_ARCHIVE_MAGIC)) or head[257:262] == b"ustar"
+    return head.startswith(tuple(_ARCHIVE_MAGIC)) or _is_tar(head)
+
+
+def _is_tar(head: bytes) -> bool:
+    return head[257:262] == b"ustar"
 
 
 def _is_program_or_document(path: Path, name: str) -> bool:

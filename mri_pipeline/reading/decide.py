@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from mri_pipeline.core.errors import GridMismatchError, UsageError
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.items import LesionKind
+
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,10 @@ def onto_grid_of(proposed: LabelImage, returned: LabelImage, what: str) -> Label
     return returned
 
 
-def _named(numbers: list[int]) -> str:
-    return ", ".join(map(str, sorted(numbers)))
+def _named(what: str, numbers: Collection[int]) -> str:
+    """The first numbers, and how many more there are: a wrong image has thousands of labels."""
+    named, more = ", ".join(map(str, sorted(numbers)[:_MOST_NAMED])), len(numbers) - _MOST_NAMED
+    return f"{what}{'s' if len(numbers) > 1 else ''} {named}" + (f" and {more} more" if more > 0 else "")
 
 
 def confirm_mask(
@@ -97,22 +101,23 @@ def confirm_mask(
     others = {n: set(np.unique(returned.data[proposed.data == n]).tolist()) - {0, n} for n in rejected}
     overdrawn = [n for n in rejected if others[n]]
     if overdrawn:
-        labels = _named(sorted(set().union(*others.values())))
+        labels = _named("label", set().union(*others.values()))
         raise UsageError(
-            f"{what}: expected rejected lesion {_named(overdrawn)} erased or unchanged, found label {labels} in it",
+            f"{what}: expected rejected {_named('lesion', overdrawn)} erased or unchanged, found {labels} there",
             hint=hint,
         )
     renamed = [n for n in accepted if np.isin(returned.data[proposed.data == n], rejected).any()]
     if renamed:
         raise UsageError(
-            f"{what}: expected accepted lesion {_named(renamed)} under its own number, found that of a rejected lesion",
+            f"{what}: expected accepted {_named('lesion', renamed)} numbered as exported, found the number of a "
+            "rejected lesion",
             hint="keep the labels of the lesions when saving the mask, or accept all and erase the false lesions",
         )
     confirmed = returned.mask & ~np.isin(returned.data, rejected)
     erased = [n for n in accepted if not confirmed[proposed.data == n].any()]
     if erased:
         raise UsageError(
-            f"{what}: expected accepted lesion {_named(erased)} in the mask, found it erased", hint=hint
+            f"{what}: expected accepted {_named('lesion', erased)} in the mask, found all voxels erased", hint=hint
         )
     kept = np.isin(proposed.data, accepted)
     return ConfirmedMask(
@@ -150,7 +155,7 @@ def require_holes_in_lesions(
     ]
     drawn = holes & (numbers == 0)
     if outside or (drawn.any() and not lesions[drawn].any()):
-        found = f"black hole {_named(outside)}" if outside else "drawn voxels"
+        found = _named("black hole", outside) if outside else "drawn voxels"
         raise UsageError(
             f"{what}: expected black holes inside confirmed T2 lesions, found {found} outside",
             hint="reject the black hole too, or accept or draw its T2 lesion",

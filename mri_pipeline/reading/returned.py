@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mri_pipeline.core.errors import UsageError, quoted
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.sheets import SheetRow, read_sheet, whole_number
 from mri_pipeline.reading.adjudication import NAMES
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind
@@ -69,8 +69,7 @@ def done_marks(folder: Path) -> dict[str, bool]:
         mark = row["done"].lower() if number is None else str(number)
         if mark not in _YES | _NO:
             raise UsageError(
-                f"{row.place('done')}: expected yes or an empty cell, found {quoted(row['done'])} for "
-                f"{row['reading_code']}",
+                f"{row.place('done')}: expected yes or an empty cell, found text of {len(row['done'])} characters",
                 hint="write yes if the item is read",
             )
         marks[row["reading_code"]] = mark in _YES
@@ -133,7 +132,7 @@ def lesion_decisions(
             words = " or ".join([*choices, "accept", "reject"])
             raise UsageError(
                 f"{what}, {row.place('decision')}: expected {words} for {lesion[0].value} lesion {lesion[1]}, "
-                f"found {quoted(row['decision'])}",
+                f"found text of {len(row['decision'])} characters",
                 hint=f"write {words} under decision",
             )
         if word:

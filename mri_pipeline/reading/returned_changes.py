@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from mri_pipeline.core.errors import UsageError, quoted
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.sheets import whole_number
 from mri_pipeline.core.records import T2State
 from mri_pipeline.reading.returned import returned_rows
@@ -46,16 +46,22 @@ def change_decisions(
     columns = ("reading_code", "lesion", "decision")
     for row in returned_rows(folder / CHANGES_CSV, columns, what=f"item {code}"):
         number, word = whole_number(row["lesion"]) or 0, row["decision"].lower()
-        if row["reading_code"] != code or number not in changes or number in seen:
+        faults = {
+            "a row of another item": row["reading_code"] != code,
+            "a row of another lesion": number not in changes,
+            f"lesion {number} twice": number in seen,
+        }
+        found = [fault for fault, present in faults.items() if present]
+        if found:
             raise UsageError(
-                f"{what}, {row.place()}: expected each proposed change once, found lesion {quoted(row['lesion'])} of "
-                f"{quoted(row['reading_code'])}{' again' if number in seen else ''}",
+                f"{what}, {row.place()}: expected each proposed change once, found {found[0]}",
                 hint="restore the exported rows",
             )
         seen.add(number)
         if word and word not in CHANGE_WORDS:
             raise UsageError(
-                f"{what}: expected new, enlarging or none for lesion {number}, found {quoted(row['decision'])}",
+                f"{what}, {row.place('decision')}: expected new, enlarging or none for lesion {number}, "
+                f"found text of {len(row['decision'])} characters",
                 hint="write new, enlarging or none under decision",
             )
         if word and number not in rejected:

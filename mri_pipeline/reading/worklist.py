@@ -239,13 +239,16 @@ def _write_beside(
 def _coded(items: Sequence[ReadingItem], key: bytes, purpose: ReadPurpose) -> dict[str, ReadingItem]:
     coded: dict[str, ReadingItem] = {}
     for item in items:
-        other = coded.setdefault(reading_code(key, item.subject, item.visit, purpose), item)
-        if other is not item:
-            raise UsageError(
-                f"expected a reading code for each visit, found one for subject {other.subject}, visit {other.visit} "
-                f"and subject {item.subject}, visit {item.visit}",
-                hint="report this to the developers",
-            )
+        code = reading_code(key, item.subject, item.visit, purpose)
+        other = coded.setdefault(code, item)
+        if other is item:
+            continue
+        if (other.subject, other.visit) == (item.subject, item.visit):
+            raise UsageError(f"expected each visit once, found subject {item.subject}, visit {item.visit} twice")
+        raise UsageError(
+            f"expected a reading code for each visit, found {code} for two of them",
+            hint="report this to the developers",
+        )
     return coded
 
 

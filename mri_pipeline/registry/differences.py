@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.registry.audit import AuditEntry
-from mri_pipeline.registry.quality_rows import MeasuresRow, ScannerGateRow, measures_facts
+from mri_pipeline.registry.quality_rows import MeasuresRow, ScannerGateRow, ScannerState, measures_facts
 from mri_pipeline.registry.replay import Facts, ReplayError, Rows, gate_key, replay, scanner_key, withdrawn_facts
 from mri_pipeline.registry.scans import stated_of_scan, stated_of_values
 from mri_pipeline.registry.schema import (
+    Gate,
     ImageRow,
     KeyRow,
     QueryRow,
@@ -21,11 +22,21 @@ from mri_pipeline.registry.schema import (
     ReleaseRow,
     ScannerRow,
     ScanRow,
+    ScanState,
     SiteRow,
     SubjectRow,
     WithdrawnRow,
 )
+from mri_pipeline.registry.site_queries import QueryState
 from mri_pipeline.registry.trail import values_of
+
+_SHOWN: dict[str, frozenset[str]] = {
+    "gate": frozenset(Gate),
+    "status": frozenset([*ScanState, *ReadStatus]),
+    "standing": frozenset(ReadStanding),
+    "state": frozenset([*QueryState, *ScannerState]),
+}
+"""Values that a message may show, by column. All others may be free text, patient data or the result of a read."""
 
 
 def differences(session: Session, entries: Iterable[AuditEntry]) -> list[str]:
@@ -119,10 +130,10 @@ def _gates(session: Session) -> Rows:
     return {gate_key(row): row for row in map(values_of, session.scalars(select(ScannerGateRow)))}
 
 
-def _found(value: object) -> str:
-    """A state, number or flag for a message. Other texts may be free text and are not shown."""
-    shown = value is None or isinstance(value, bool | int) or re.fullmatch(r"[a-z_]{1,24}", str(value))
-    return str(value) if shown else "another value"
+def _found(column: str, value: object) -> str:
+    """A flag, or a value of `_SHOWN`, for a message. No other value is shown."""
+    shown = isinstance(value, bool) or (isinstance(value, str) and value in _SHOWN.get(column, ()))
+    return str(value) if shown else "a different value"
 
 
 def _different(what: str, rows: Rows, told: Rows) -> Iterator[str]:
@@ -135,5 +146,5 @@ def _different(what: str, rows: Rows, told: Rows) -> Iterator[str]:
         else:
             for column, value in told[key].items():
                 if rows[key][column] != value:
-                    title, found = column.replace("_", " "), _found(rows[key][column])
+                    title, found = column.replace("_", " "), _found(column, rows[key][column])
                     yield f"{name}: expected {title} as in the audit trail, found {found}"

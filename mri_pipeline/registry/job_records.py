@@ -1,4 +1,4 @@
-"""Jobs: work that a person has ordered in the web application. A process of its own does it."""
+"""Jobs: work that a person has ordered in the web application. A separate process does it."""
 
 from __future__ import annotations
 

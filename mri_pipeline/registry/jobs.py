@@ -199,7 +199,7 @@ class Jobs:
         """Start the oldest waiting job.
 
         Only one process takes jobs of these kinds. A job that is marked as running was therefore interrupted: it waits
-        again, or fails after `MOST_ATTEMPTS`.
+        again, or fails after `MOST_ATTEMPTS` (a job of `LONG` after `MOST_ATTEMPTS_LONG`).
 
         Parameters
         ----------

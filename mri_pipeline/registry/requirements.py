@@ -193,13 +193,15 @@ def is_accepted(row: ScanRow | None) -> bool:
     return row is not None and row.status not in {ScanState.MISSING.value, ScanState.REFUSED.value}
 
 
-def another_scan(subject: str, visit: str) -> UsageError:
+def another_scan(subject: str, visit: str, state: ScanState) -> UsageError:
     """The error for a second scan of a visit.
 
     Parameters
     ----------
     subject, visit : str
         Blinded code and visit label.
+    state : ScanState
+        Of the accepted scan.
 
     Returns
     -------
@@ -207,6 +209,6 @@ def another_scan(subject: str, visit: str) -> UsageError:
         To be raised by the caller.
     """
     return UsageError(
-        f"subject {subject}, visit {visit}: expected no accepted scan, found an accepted scan",
+        f"subject {subject}, visit {visit}: expected no accepted scan, found one ({state.value})",
         hint="to replace it: mri-pipeline ingest ... --replace REASON",
     )

@@ -111,7 +111,7 @@ class ScanRegistry(RegistryQueries):
                 if not replace_because:
                     if row.upload_digest == upload_digest:
                         return False
-                    raise another_scan(subject, visit)
+                    raise another_scan(subject, visit, ScanState(row.status))
                 withdraw(session, row, reason=replace_because, replaced_by=receipt)
             row = row or ScanRow(subject=subject, visit=visit)
             row.status, row.upload_digest = ScanState.RECEIVED.value, upload_digest

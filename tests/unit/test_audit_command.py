@@ -39,7 +39,14 @@ def test_an_unchanged_trial_has_no_deviation(trial):
     [
         ("UPDATE audit SET reader = 'R9' WHERE seq = 4", "found a change at entry 4"),
         ("DELETE FROM audit WHERE seq = 2", "found a change at entry 2"),
-        ("UPDATE reads SET accepted = accepted + 1 WHERE visit = 'wk00'", "BENCH000, wk00, R1: expected accepted"),
+        (
+            "UPDATE reads SET accepted = accepted + 1 WHERE visit = 'wk00'",
+            "BENCH000, wk00, R1: expected accepted as in the audit trail, found a different value",
+        ),
+        (
+            "UPDATE reads SET standing = 'mustermann' WHERE visit = 'wk00'",
+            "BENCH000, wk00, R1: expected standing as in the audit trail, found a different value",
+        ),
         (
             "UPDATE reads SET status = 'confirmed' WHERE visit = 'wk04'",
             "BENCH000, wk04, R1: expected status as in the audit trail, found confirmed",
@@ -55,8 +62,8 @@ def test_an_unchanged_trial_has_no_deviation(trial):
             "BENCH000, wk12: expected status as in the audit trail, found failed",
         ),
         (
-            "UPDATE scans SET upload_digest = 'F0' WHERE visit = 'wk12'",
-            "expected upload digest as in the audit trail, found another value",
+            "UPDATE scans SET upload_digest = 'f' WHERE visit = 'wk12'",
+            "BENCH000, wk12: expected upload digest as in the audit trail, found a different value",
         ),
         (
             "UPDATE sites SET gate = 'accepted', gate_at = 'x' WHERE code = 'S02'",

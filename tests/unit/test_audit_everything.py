@@ -144,6 +144,22 @@ def test_every_changed_value_of_every_row_is_found(trial, name):
     assert done > 1
 
 
+@pytest.mark.parametrize("column", ["answer", "answered_by", "close_reason", "closed_by", "message", "to_do"])
+@pytest.mark.parametrize("text", ["mustermann", "19700101", "open"])
+def test_a_free_text_is_not_shown(trial, column, text):
+    engine = create_engine(f"sqlite:///{trial.registry_file}")
+    with Session(engine) as session:
+        trail = list(entries(session))
+        session.execute(update(Base.metadata.tables["queries"]).values({column: text}))
+        found = differences(session, trail)
+        session.rollback()
+    engine.dispose()
+    title = column.replace("_", " ")
+    ending = f": expected {title} as in the audit trail, found a different value"
+    assert found
+    assert all(deviation.endswith(ending) for deviation in found)
+
+
 @pytest.mark.requirement("AUDIT-02")
 def test_every_changed_value_of_every_entry_is_found(trial):
     engine = create_engine(f"sqlite:///{trial.registry_file}")

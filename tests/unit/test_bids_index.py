@@ -112,7 +112,12 @@ def test_keys_of_other_bids_apps_are_ignored_and_logged(tmp_path, caplog):
     ("text", "message"),
     [
         ("{", "expected a JSON file"),
-        ("[]", "an object of entities"),
+        ("[]", "expected an object with a key for each contrast, found a list$"),
+        ('"see Mr. Muster"', "found text$"),
+        ('{"flair": "acquisition of patient 4711"}', "expected an object of entities for 'flair', found text$"),
+        ('{"t1w": null}', "expected an object of entities for 't1w', found null$"),
+        ('{"t1w": true}', "for 't1w', found true or false$"),
+        ('{"t1w": 1}', "for 't1w', found a number$"),
         ('{"flare": {}}', "found 'flare'"),
         ('{"t1": {}}', "found 't1'"),
         ('{"flair": {"colour": "red"}}', "found 'colour'"),

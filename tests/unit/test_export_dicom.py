@@ -341,7 +341,11 @@ def test_the_series_of_another_scan_is_refused(trial):
     one, other = (trial.sourcedata.series(CODE, visit, Contrast.FLAIR) for visit in ("wk00", "wk12"))
     shutil.rmtree(one)
     shutil.copytree(other, one)
-    refused(trial, "visit wk00, FLAIR: expected the DICOM series from which the scan was converted")
+    found = "found a series that does not match it$"
+    expected = "visit wk00, FLAIR: expected the DICOM series from which the scan was converted"
+    refused(trial, f"{expected}, {found}")
+    next(iter(one.iterdir())).unlink()
+    refused(trial, f"{expected}, {found}")
 
 
 def test_a_volume_of_two_series_is_refused(trial):

@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io.itk import from_sitk, to_sitk
+from mri_pipeline.core.method.intensities import BiasSettings
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.images.bias import correct_bias, log_bias
 from mri_pipeline.images.sampling import downsample
@@ -79,6 +80,25 @@ def test_nothing_in_the_brain_is_refused(scan):
     _, brain, _ = scan
     with pytest.raises(AnalysisError, match="nothing there"):
         log_bias(Image(np.zeros(GRID.shape), GRID), brain)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"grid_mm": 12.0}, {"iterations": (2,)}, {"usable_range": (0.9, 1.1)}, {"least_share": 0.9}, {"bins": 20},
+        {"blur_width": 0.5}, {"wiener_noise": 1.0}, {"converged": 0.1},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_every_setting_has_an_effect(scan, change):
+    image, brain, _ = scan
+    assert not np.array_equal(log_bias(image, brain, settings=BiasSettings(**change)), log_bias(image, brain))
+
+
+def test_a_brain_with_fewer_voxels_than_the_setting_is_refused(scan):
+    image, brain, _ = scan
+    with pytest.raises(AnalysisError, match="nothing there"):
+        log_bias(image, brain, settings=BiasSettings(least_voxels=10**9))
 
 
 def test_a_few_slices_are_enough():

@@ -11,6 +11,7 @@ from mri_pipeline.core.errors import AnalysisError, GridMismatchError
 from mri_pipeline.core.io.itk import load_transform
 from mri_pipeline.core.io.nifti import load_image, load_labels
 from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.method.tissue import TissueSettings
 from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.images.bias import correct_bias
 from mri_pipeline.images.brain import combine, extract_brain
@@ -18,6 +19,7 @@ from mri_pipeline.images.normalise import match_visits, normalise, white_matter_
 from mri_pipeline.images.regions import below_foramen_magnum, infratentorial, location_labels, template_regions
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.tissue import map_tissue
+from mri_pipeline.images.warp import demons
 
 
 def dice(a, b) -> float:
@@ -359,3 +361,20 @@ def test_real_stripped_scans(real_data, scan):
         order=1,
     )
     assert dice(prior.data > 0.5, result.mask.mask) > 0.93
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"warp_iterations": 5}, {"warp_update_sigma_mm": 8.0}, {"warp_field_sigma_mm": 20.0},
+        {"warp_longest_step_mm": 0.2}, {"warp_difference_weight": 4.0},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_every_setting_of_the_warp_has_an_effect(change):
+    grid = Grid((24, 24, 24), np.diag([4.0, 4.0, 4.0, 1.0]))
+    ball = ((np.indices(grid.shape) - 12) ** 2).sum(axis=0) < 40
+    channels = [ball.astype(np.float32)], [np.roll(ball, 1, axis=0).astype(np.float32)]
+    default = demons(*channels, grid, TissueSettings())
+    assert np.abs(default).max() > 0.3
+    assert not np.array_equal(demons(*channels, grid, TissueSettings(**change)), default)

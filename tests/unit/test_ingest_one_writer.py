@@ -179,7 +179,7 @@ def test_of_two_ingests_of_one_visit_at_once_one_is_accepted(copied, prepared):
     words = sorted((results.get() for _ in processes), key=len)
     for process in processes:
         process.join()
-    assert words[1] == f"subject {words[0]}, visit wk00: expected no accepted scan, found an accepted scan"
+    assert words[1] == f"subject {words[0]}, visit wk00: expected no accepted scan, found one (received)"
     held, files = state(trial)
     assert (len(held), len(files)) == (1, 8)
 

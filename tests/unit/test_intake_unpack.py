@@ -1,7 +1,9 @@
 """Uploads that try to leave their folder, fill the disk, or are no upload at all."""
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import re
 import tarfile
@@ -91,6 +93,7 @@ def test_a_damaged_header_and_joined_tars_lose_no_file_in_silence(tmp_path):
     [
         ("../evil", "a path with .."), ("a/../../evil", "a path with .."), ("/etc/evil", "an absolute path"),
         ("C:\\evil", "an absolute path"), ("..\\evil", "a path with .."), ("\\\\host\\evil", "an absolute path"),
+        ("C:evil", "a path with a drive"),
     ],
 )  # fmt: skip
 @pytest.mark.requirement("INTAKE-05")
@@ -100,6 +103,14 @@ def test_names_that_lead_outside_are_refused(tmp_path, name, found):
     with pytest.raises(UnsafeUploadError, match=f"names inside of the archive, found {re.escape(found)}$"):
         unpack(make_tar(tmp_path / "a.tar", [(tarfile.TarInfo(name), b"x")]), tmp_path / "tar", LIMITS)
     assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.requirement("INTAKE-05")
+def test_a_name_with_a_zero_byte_is_refused(tmp_path):
+    info = tarfile.TarInfo("file")
+    info.pax_headers = {"path": "file\0.exe"}
+    with pytest.raises(UnsafeUploadError, match=r"names inside of the archive, found a name with a zero byte$"):
+        unpack(make_tar(tmp_path / "a.tar", [(info, b"x")]), tmp_path / "out", LIMITS)
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
@@ -191,14 +202,24 @@ def test_empty_uploads_say_so(tmp_path, content):
 
 def test_files_that_are_no_archive_broken_archives_and_nothing(tmp_path):
     text = tmp_path / "letter.txt"
+    damaged = bytearray(make_tar(tmp_path / "a.tar", [(tarfile.TarInfo("a"), b"x")]).read_bytes())
+    damaged[150] ^= 1  # in the checksum of the first header
     for content, found in (
-        (b"Dear reading centre, " * 50, "another file of 1050 bytes"),
+        (b"Dear reading centre, " * 50, "a file of an unknown kind (1050 bytes)"),
         (b"\0" * 128 + b"DICM" + b"\0" * 900, "a single DICOM file"),
         (b"7z\xbc\xaf\x27\x1c" + b"x" * 900, "a 7z archive"),
+        (b"Rar!\x1a\x07\x01\x00" + b"x" * 900, "a RAR archive"),
+        (b"PK\x03\x04" + b"x" * 900, "a damaged zip"),
         (gzip.compress(b"Dear reading centre, " * 50), "a gzip file without a tar in it"),
+        (bz2.compress(b"Dear reading centre, " * 50), "a bzip2 file without a tar in it"),
+        (lzma.compress(b"Dear reading centre, " * 50), "an xz file without a tar in it"),
+        (bytes(damaged), "a damaged tar"),
+        (gzip.compress(damaged), "a damaged tar"),
     ):
         text.write_bytes(content)
-        with pytest.raises(UnsafeUploadError, match=f"expected a zip, a tar or a folder, found {found}$"):
+        with pytest.raises(
+            UnsafeUploadError, match=f"expected a zip, a tar or a folder, found {re.escape(found)}$"
+        ):
             unpack(text, tmp_path / "out1", LIMITS)
     whole = make_tar(tmp_path / "a.tar.gz", [(tarfile.TarInfo("a"), os.urandom(5000))], "w:gz").read_bytes()
     (tmp_path / "half.tar.gz").write_bytes(whole[: len(whole) // 2])

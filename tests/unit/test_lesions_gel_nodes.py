@@ -71,7 +71,9 @@ def test_a_known_lesion_is_not_found_again():
 
     def accepted(taken):
         found = [model.probability(at_level.features) for at_level in nodes]
-        return accepted_nodes(nodes, found, evidence.enhancement, head.grid, within=head.brain, taken=taken)
+        return accepted_nodes(
+            nodes, found, evidence.enhancement, head.grid, within=head.brain, taken=taken, settings=SETTINGS
+        )
 
     free = accepted(np.zeros(spot.shape, bool))
     assert len(free.probabilities) == 1
@@ -207,13 +209,18 @@ def test_a_lesion_extends_to_half_of_its_enhancement_by_at_most_2_mm():
     components = ConnectedComponents.of(node)
     nodes = [Nodes(components, np.zeros((1, len(FEATURES))), np.ones(1, bool))]
     nowhere = np.zeros(values.shape, bool)
-    found = accepted_nodes(
-        nodes, [np.ones(1)], values, Grid(values.shape, np.eye(4)), within=~nowhere, taken=nowhere
-    )
+    grid = Grid(values.shape, np.eye(4))
+
+    def found(settings):
+        return accepted_nodes(
+            nodes, [np.ones(1)], values, grid, within=~nowhere, taken=nowhere, settings=settings
+        ).labels
+
     assert METHOD.gel_nodes.reach_mm == 2.0
     expected = node.copy()
     expected[6:8, 7, 7] = True
-    assert np.array_equal(found.labels > 0, expected)
+    assert np.array_equal(found(SETTINGS) > 0, expected)
+    assert np.array_equal(found(replace(SETTINGS, edge_share=0.6)) > 0, node)
 
 
 def test_fluid_on_t2_is_marked():

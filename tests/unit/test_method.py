@@ -8,8 +8,9 @@ import pytest
 
 import mri_pipeline
 from mri_pipeline.core import method, provenance
-from mri_pipeline.core.method import METHOD, Method
+from mri_pipeline.core.method import METHOD, Method, brain, tissue
 from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.scoring import ScoringMethod
 
 LIBRARY = Path(mri_pipeline.__file__).parent
 NUMERICAL = {
@@ -74,6 +75,53 @@ def test_no_function_has_a_number_of_its_own(room):
     assert outside == set()
 
 
+SMALL = {0, 1, 2}
+"""Of counts and of axes."""
+POINTS = {"pieces.py": {4}}
+"""Fewer points lie in a plane: they have no shape."""
+
+
+def compared(node):
+    """Integers of a comparison, without those of calls and of indices."""
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        yield node.value
+    if not isinstance(node, ast.Call | ast.Subscript):
+        for child in ast.iter_child_nodes(node):
+            yield from compared(child)
+
+
+@pytest.mark.parametrize("room", ["lesions", "images", "analysis"])
+def test_no_comparison_has_an_integer_of_its_own(room):
+    outside = {
+        f"{path.name}, line {node.lineno}: {value}"
+        for path in (LIBRARY / room).rglob("*.py")
+        if path.name not in REGISTRATION | CHANGES_NO_NUMBER
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare)
+        for value in compared(node)
+        if value not in SMALL | POINTS.get(path.name, set())
+    }
+    assert outside == set()
+
+
+def test_settings_that_are_an_argument_are_not_read_from_the_tree():
+    """Otherwise another value of the argument has no effect."""
+    trees = [
+        ast.parse(path.read_text()) for room in ("lesions", "images") for path in (LIBRARY / room).rglob("*.py")
+    ]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    annotated = [ast.unparse(node.annotation) for node in nodes if isinstance(node, ast.arg) and node.annotation]
+    arguments = {
+        field.name
+        for field in dataclasses.fields(Method)
+        if {type(getattr(METHOD, field.name)).__name__, f"{type(getattr(METHOD, field.name)).__name__} | None"}
+        & set(annotated)
+    }
+    assert arguments == {"t2", "gel", "black_holes", "registration", "bias", "brain", "tissue"}
+    read = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "METHOD"}
+    assert read & arguments == set()
+
+
 def leaves(tree=METHOD, path=()):
     for field in dataclasses.fields(tree):
         value = getattr(tree, field.name)
@@ -81,6 +129,14 @@ def leaves(tree=METHOD, path=()):
             yield from leaves(value, (*path, field.name))
         else:
             yield (*path, field.name), value
+
+
+def kinds(tree):
+    """Classes of the tree, at every depth."""
+    yield type(tree)
+    for field in dataclasses.fields(tree):
+        if dataclasses.is_dataclass(getattr(tree, field.name)):
+            yield from kinds(getattr(tree, field.name))
 
 
 def changed(tree, path, value):
@@ -98,8 +154,15 @@ def test_every_constant_is_part_of_the_digest(monkeypatch):
     assert len(digests) == 1 + len(paths) > 100
 
 
+def test_scores_change_no_digest():
+    """No result of an analysis depends on them."""
+    assert not any(isinstance(getattr(METHOD, field.name), ScoringMethod) for field in dataclasses.fields(Method))
+
+
 def test_the_tree_is_frozen_and_every_constant_has_a_meaning():
-    for kind in (type(getattr(METHOD, field.name)) for field in dataclasses.fields(Method)):
+    found = set(kinds(METHOD))
+    assert {tissue.PosteriorFossa, tissue.DeepRegions, brain.EdgeSettings} < found
+    for kind in found - {Method}:
         documented = kind.__doc__.partition("----------")[2]
         for field in dataclasses.fields(kind):
             assert field.name in documented, f"{kind.__name__}.{field.name}"

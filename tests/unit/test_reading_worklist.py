@@ -250,7 +250,7 @@ def test_a_proposal_has_the_mean_probability_of_its_voxels(export, derivatives, 
     assert [row["probability"] for row in rows] == ["0.45", "0.00", "0.25", "", ""]
 
 
-def test_export_refuses_what_it_cannot_do(export, derivatives, reads, tmp_path):
+def test_export_refuses_what_it_cannot_do(export, derivatives, reads, tmp_path, monkeypatch):
     export()
     with pytest.raises(UsageError, match="expected a new or empty folder"):
         export()
@@ -259,7 +259,7 @@ def test_export_refuses_what_it_cannot_do(export, derivatives, reads, tmp_path):
     item = item_from_derivatives(derivatives, SUBJECT, "wk00")
     with pytest.raises(
         UsageError,
-        match="found one for subject BCDF2345, visit wk00 and subject BCDF2345, visit wk00",
+        match=r"expected each visit once, found subject BCDF2345, visit wk00 twice$",
     ):
         export_worklist(
             [item, replace(item)],
@@ -269,6 +269,12 @@ def test_export_refuses_what_it_cannot_do(export, derivatives, reads, tmp_path):
             number_lesions=number_lesions,
             face_of=None,
         )
+    with monkeypatch.context() as patch:
+        patch.setattr("mri_pipeline.reading.worklist.reading_code", lambda *of: "ABCD2345")
+        with pytest.raises(
+            UsageError, match="expected a reading code for each visit, found ABCD2345 for two of them"
+        ):
+            export("same")
     with pytest.raises(UsageError, match="expected its FLAIR and T2 lesion mask"):
         item_from_derivatives(derivatives, SUBJECT, "wk48")
     other = Grid(GRID.shape, np.diag([1.0, 1.0, 2.0, 1.0]))
@@ -450,7 +456,7 @@ def _break(folder, name):
         (
             "another word",
             UsageError,
-            r"line 2, column decision: expected accept or reject for T2 lesion 1, found 'maybe'",
+            r"line 2, column decision: expected accept or reject for T2 lesion 1, found text of 5 characters",
         ),
         ("added line", UsageError, "expected the proposed lesions, found a row of another lesion"),
         ("line twice", UsageError, "expected T2 lesion 1 once, found it twice"),
@@ -461,10 +467,10 @@ def _break(folder, name):
         (
             "rejected but overdrawn",
             UsageError,
-            "expected rejected lesion 2 erased or unchanged, found label 1 in it",
+            "expected rejected lesion 2 erased or unchanged, found label 1 there$",
         ),
-        ("numbers lost", UsageError, "expected accepted lesion 2, 3 under its own number"),
-        ("accepted but erased", UsageError, "expected accepted lesion 2 in the mask, found it erased"),
+        ("numbers lost", UsageError, "expected accepted lesions 2, 3 numbered as exported"),
+        ("accepted but erased", UsageError, "expected accepted lesion 2 in the mask, found all voxels erased"),
         ("hole without lesion", UsageError, "found black hole 1 outside"),
         ("another grid", GridMismatchError, f"item {CODE}, gel.nii.gz: expected the grid"),
         ("another shape", GridMismatchError, f"item {CODE}, gel.nii.gz: expected the grid"),
@@ -512,7 +518,7 @@ def swap_codes(folder, code, other):
         ),
         (
             lambda folder, code, other: swap(*(folder / "items" / c / "t2_lesions.nii.gz" for c in (code, other))),
-            "in the mask, found it erased",
+            "in the mask, found all voxels erased$",
         ),
         (swap_codes, "expected the currently proposed lesions, found those of an earlier export"),
     ],
@@ -697,6 +703,28 @@ def test_without_edits_confirmed_is_what_was_accepted(data, accepted):
     confirmed = confirm_mask(proposed, proposed, decisions, what="mask")
     assert np.array_equal(confirmed.mask.mask, np.isin(data, [n for n, yes in decisions.items() if yes]))
     assert (confirmed.voxels_added, confirmed.voxels_erased) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rejected", "lesions", "labels"),
+    [
+        (1, "lesion 1", "label 101"),
+        (2, "lesions 1, 2", "labels 101, 102"),
+        (5, "lesions 1, 2, 3, 4, 5", "labels 101, 102, 103, 104, 105"),
+        (9, "lesions 1, 2, 3, 4, 5 and 4 more", "labels 101, 102, 103, 104, 105 and 4 more"),
+    ],
+)
+def test_the_first_labels_are_named(rejected, lesions, labels):
+    data = np.zeros((9, 2, 2), np.int32)
+    data[:rejected] = np.arange(1, rejected + 1)[:, None, None]
+    proposed, returned = (
+        LabelImage(data, Grid(data.shape, np.eye(4))),
+        LabelImage(np.where(data, data + 100, 0), Grid(data.shape, np.eye(4))),
+    )
+    with pytest.raises(
+        UsageError, match=f"expected rejected {lesions} erased or unchanged, found {labels} there$"
+    ):
+        confirm_mask(proposed, returned, dict.fromkeys(range(1, rejected + 1), False), what="mask")
 
 
 @pytest.mark.parametrize(("count", "dtype"), [(255, np.uint8), (256, np.uint16), (400, np.uint16)])

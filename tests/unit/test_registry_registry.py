@@ -112,7 +112,7 @@ def test_a_scan_on_its_way(registry):
 def test_what_does_not_fit_is_refused_and_leaves_no_trace(registry):
     analysed(registry)
     before = actions(registry)
-    with pytest.raises(UsageError, match="expected no accepted scan, found an accepted scan"):
+    with pytest.raises(UsageError, match=r"expected no accepted scan, found one \(analysed\)"):
         registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="other")
     with pytest.raises(UsageError, match="expected the site it belongs to"):
         registry.record_scan("BCDF2345", "wk04", site="S02", upload_digest="x")
@@ -192,7 +192,7 @@ def test_a_replaced_scan_and_its_read_are_kept(registry):
     )  # fmt: skip
     registry.record_analyses("BCDF2345", {"wk00": (ScanStatus.ANALYSED, "")})
     record_read(registry, "wk00", "R1", counts=ReadCounts(accepted=3, digest="ab"))
-    with pytest.raises(UsageError, match="expected no accepted scan, found an accepted scan"):
+    with pytest.raises(UsageError, match=r"expected no accepted scan, found one \(analysed\)"):
         registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d2", receipt="r2")
     assert registry.record_scan(
         "BCDF2345", "wk00", site="S01", upload_digest="d2", receipt="r2", replace_because="wrong images",

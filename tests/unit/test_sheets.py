@@ -12,6 +12,7 @@ from mri_pipeline.core.io import sheets
 from mri_pipeline.core.io.sheets import read_sheet, whole_number
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.returned import done_marks, lesion_decisions
+from mri_pipeline.reading.returned_changes import change_decisions
 
 TEXT = "reading_code,comment\nAB12,Größe; früher\nCD34,\n"
 
@@ -97,7 +98,10 @@ def test_a_returned_worklist_with_decimal_commas_is_read(tmp_path):
     ("row", "message"),
     [
         ("AB12;T2;1,5;accept", r"^item AB12, lesions\.csv, line 4, column lesion: expected the proposed lesions"),
-        ("AB12;T2;1,0;perhaps", r"^item AB12, lesions\.csv, line 4, column decision: expected accept or reject"),
+        (
+            "AB12;T2;1,0;perhaps",
+            r"^item AB12, lesions\.csv, line 4, column decision: expected accept or reject .*, found text of 7 char",
+        ),
         ("ZZ12;T2;1,0;accept", r"^item AB12, lesions\.csv, line 4, column reading_code: expected its own"),
         ("AB12;T2;2,0;accept", r"^item AB12, lesions\.csv, line 4, column lesion: expected T2 lesion 2 once"),
         ("AB12;T2;1,0;accept;;x", r"^item AB12: lesions\.csv, line 4, column 5: expected 4 cells"),
@@ -112,5 +116,28 @@ def test_a_refused_decision_names_its_place(tmp_path, row, message):
 
 def test_a_refused_mark_names_its_place(tmp_path):
     (tmp_path / "worklist.csv").write_text("reading_code,done\nAB12,yes\nCD34,nearly\n")
-    with pytest.raises(UsageError, match=r"^worklist\.csv, line 3, column done: expected yes or an empty cell"):
+    with pytest.raises(
+        UsageError,
+        match=r"^worklist\.csv, line 3, column done: expected yes or an empty cell, found text of 6 characters$",
+    ):
         done_marks(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            "AB12,1,19700101",
+            "column decision: expected new, enlarging or none for lesion 1, found text of 8 characters",
+        ),
+        ("19700101,1,new", "line 3: expected each proposed change once, found a row of another item"),
+        ("AB12,19700101,new", "line 3: expected each proposed change once, found a row of another lesion"),
+        ("AB12,2,new", "line 3: expected each proposed change once, found lesion 2 twice"),
+        ("ZZ12,2,new", "line 3: expected each proposed change once, found a row of another item"),
+    ],
+)
+def test_a_refused_change_names_its_place_and_not_its_text(tmp_path, row, message):
+    (tmp_path / "changes.csv").write_text(f"reading_code,lesion,decision\nAB12,2,new\n{row}\n")
+    with pytest.raises(UsageError, match=f"^item AB12, changes.csv, .*{message}$") as caught:
+        change_decisions(tmp_path, "AB12", {1: "new", 2: "new"}, set())
+    assert "1970" not in caught.value.message

@@ -241,7 +241,7 @@ def test_a_kept_space_that_is_damaged_is_refused(tmp_path, request_of, aligned):
     job = request_of("a", kept_space=space.folder)
     space.flair_to_subject("a").unlink()
     with pytest.raises(
-        UsageError, match="expected its space of format 1 and complete, found format 1 and 1 of 8 files missing"
+        UsageError, match="expected its space of format 1 and complete, found format 1, 1 of 8 files missing"
     ):
         aligned(job)
     space.record.write_text("{")

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from mri_pipeline.core.errors import SettingsError, UsageError
+from mri_pipeline.core.errors import SettingsError, UsageError, quoted
 from mri_pipeline.core.io.session_order import order_sessions
 from mri_pipeline.core.visits import Contrast
 
@@ -303,10 +303,14 @@ def load_filters(path: Path) -> Filters:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"--bids-filter-file: expected a JSON file, found none in {path.name}") from error
-    for value in (content, *(content.values() if isinstance(content, dict) else ())):
-        if not isinstance(value, dict):
+    if not isinstance(content, dict):
+        raise SettingsError(
+            f"--bids-filter-file: expected an object with a key for each contrast, found {_json_type(content)}"
+        )
+    for key, entities in content.items():
+        if not isinstance(entities, dict):
             raise SettingsError(
-                f"--bids-filter-file: expected an object of entities for each contrast, found {json.dumps(value)[:24]}"
+                f"--bids-filter-file: expected an object of entities for {quoted(key)}, found {_json_type(entities)}"
             )
     filters: dict[Contrast, dict[str, tuple[str, ...]]] = {}
     for key, entities in content.items():
@@ -321,6 +325,11 @@ def load_filters(path: Path) -> Filters:
         named = {_entity(name): value for name, value in entities.items()}
         filters[_FILTER_KEYS[key.lower()]] = {name: _values(name, value) for name, value in named.items()}
     return filters
+
+
+def _json_type(value: object) -> str:
+    types = {list: "a list", str: "text", int: "a number", float: "a number", bool: "true or false"}
+    return types.get(type(value), "null")
 
 
 def _entity(name: str) -> str:

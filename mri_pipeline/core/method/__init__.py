@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mri_pipeline.core.method.black_holes import BlackHoleSettings
-from mri_pipeline.core.method.brain import BrainSettings
+from mri_pipeline.core.method.brain import BrainSettings, SkullStripped, TemplateFit
 from mri_pipeline.core.method.gel import GelEvidenceMethod, GelNodeRanges, GelNodes, GelProbability, GelSettings
 from mri_pipeline.core.method.intensities import BiasSettings, EnhancementCheckMethod, NormaliseMethod
 from mri_pipeline.core.method.registration import (
@@ -20,7 +20,6 @@ from mri_pipeline.core.method.registration import (
     RegisterSettings,
     SamplingMethod,
 )
-from mri_pipeline.core.method.scoring import ScoringMethod
 from mri_pipeline.core.method.t2 import (
     ExternalMask,
     LocalContrastMethod,
@@ -55,7 +54,7 @@ class Method:
         Share of the brain that a scan must show.
     bias : BiasSettings
         Bias field correction.
-    brain : BrainSettings
+    brain, template_fit, skull_stripped
         Skull-stripping.
     tissue, tissue_extent, regions
         Tissue and location maps.
@@ -69,8 +68,6 @@ class Method:
         Comparison of the T1 before and after contrast at intake.
     grid : GridMethod
         Grid of the subject's space.
-    scoring : ScoringMethod
-        Scores of a mask against a reference.
     """
 
     t2: T2Settings = field(default_factory=T2Settings)
@@ -79,6 +76,8 @@ class Method:
     registration: RegisterSettings = field(default_factory=RegisterSettings)
     bias: BiasSettings = field(default_factory=BiasSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
+    template_fit: TemplateFit = field(default_factory=TemplateFit)
+    skull_stripped: SkullStripped = field(default_factory=SkullStripped)
     tissue: TissueSettings = field(default_factory=TissueSettings)
     change: ChangeMethod = field(default_factory=ChangeMethod)
     tracking: TrackingMethod = field(default_factory=TrackingMethod)
@@ -104,7 +103,6 @@ class Method:
     agreement: AgreementMethod = field(default_factory=AgreementMethod)
     mutual_information: MutualInformationMethod = field(default_factory=MutualInformationMethod)
     coverage: CoverageMethod = field(default_factory=CoverageMethod)
-    scoring: ScoringMethod = field(default_factory=ScoringMethod)
 
 
 METHOD = Method()

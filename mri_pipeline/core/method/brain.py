@@ -187,8 +187,6 @@ class BrainSettings:
         Minimum similarity of the template to the FLAIR.
     edge : EdgeSettings
         Deformation of the template's surface to the visible edge.
-    fit : TemplateFit
-    stripped : SkullStripped
     """
 
     rim_mm: float = 8.0
@@ -197,5 +195,3 @@ class BrainSettings:
     litres: tuple[float, float] = (0.4, 2.2)
     least_similarity: float = 0.2
     edge: EdgeSettings = field(default_factory=EdgeSettings)
-    fit: TemplateFit = field(default_factory=TemplateFit)
-    stripped: SkullStripped = field(default_factory=SkullStripped)

@@ -24,10 +24,11 @@ class BiasSettings:
     least_voxels : int
         Minimum number of positive voxels in the brain mask.
     least_share : float
-        A block of `grid_mm` is used if at least this fraction of its voxels is usable.
+        A block of `grid_mm` is used if more than this fraction of its voxels is usable.
     bins, blur_width, wiener_noise, converged : int, float
-        As in ITK: bins of the histogram of log intensity; width of the blur of that histogram which a bias field
-        causes; noise of its Wiener deconvolution; coefficient of variation of an update at which a level ends.
+        As in ITK: bins of the histogram of log intensity; FWHM, in log intensity, of the blur of that histogram which a
+        bias field causes; noise of its Wiener deconvolution; coefficient of variation of an update at which a level
+        ends.
     """
 
     grid_mm: float = 8.0

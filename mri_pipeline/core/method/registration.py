@@ -35,7 +35,8 @@ class RegisterSettings:
     full_overlap : float
         Initial transforms with less than this fraction of the points in the image are ranked lower.
     coarse_scale_floor, middle_scale_floor : float
-        Minimum scale of the residuals at the coarsest and at the middle level, as a fraction of their spread.
+        Minimum scale of the residuals at the coarsest and at the middle level, as a fraction of the standard deviation
+        of the moving image.
     coarse_tolerance_mm, middle_tolerance_mm, sharp_tolerance_mm : float
         A fit at the coarsest level, at the two finer levels and in the last step ends when no point moves further.
     precision_mm : float

@@ -93,7 +93,9 @@ def detect_gel(
     model = model or load_model(GEL_NODES_FILE)
     nodes = gel_nodes(visit, tissue, evidence, settings)
     probabilities = [model.probability(at_level.features) for at_level in nodes]
-    further = accepted_nodes(nodes, probabilities, evidence.enhancement, visit.grid, within=searched, taken=taken)
+    further = accepted_nodes(
+        nodes, probabilities, evidence.enhancement, visit.grid, within=searched, taken=taken, settings=settings
+    )
     judged += _further(further, evidence, rules, settings)
     judged.sort(key=lambda found: (not found[1].accepted, -found[1].enhancement, found[1].x_mm))
     places = np.zeros(visit.grid.shape, dtype=np.int32)

@@ -16,6 +16,7 @@ from scipy import ndimage
 from mri_pipeline.core.components import ConnectedComponents, structure
 from mri_pipeline.core.crop import Crop
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid
 
 _NODES = METHOD.gel_nodes
@@ -95,6 +96,7 @@ def accepted_nodes(
     *,
     within: BoolArray,
     taken: BoolArray,
+    settings: GelSettings,
 ) -> AcceptedNodes:
     """Nodes that are lesions, apart from those that touch a known lesion.
 
@@ -113,6 +115,7 @@ def accepted_nodes(
         Where lesions are searched for. A lesion does not extend beyond it.
     taken : ndarray of bool, shape (x, y, z)
         Known lesions.
+    settings : GelSettings
 
     Returns
     -------
@@ -135,16 +138,20 @@ def accepted_nodes(
         accepted.append(-probability)
         node = components.chosen(np.arange(len(components.sizes)) == number)
         box = Crop.around([node], grid, margin=margin).box
-        lesion = _to_half_height(node[box], closed[box], values[box], grid.spacing_mm)
+        lesion = _to_half_height(node[box], closed[box], values[box], grid.spacing_mm, settings)
         labels[box][lesion] = len(accepted)
         closed[box] |= ndimage.binary_dilation(lesion, structure(3))
     return AcceptedNodes(labels, tuple(accepted))
 
 
 def _to_half_height(
-    node: BoolArray, closed: BoolArray, values: NDArray[np.float32], spacing_mm: tuple[float, ...]
+    node: BoolArray,
+    closed: BoolArray,
+    values: NDArray[np.float32],
+    spacing_mm: tuple[float, ...],
+    settings: GelSettings,
 ) -> BoolArray:
     """A node and the connected voxels within `reach_mm` above half of its peak."""
-    bright = values >= METHOD.gel.edge_share * float(np.quantile(values[node], METHOD.gel.upper_quantile))
+    bright = values >= settings.edge_share * float(np.quantile(values[node], settings.upper_quantile))
     near = ndimage.distance_transform_edt(~node, sampling=spacing_mm) <= _NODES.reach_mm
     return np.asarray(ndimage.binary_propagation(node, structure(3), mask=node | (bright & near & ~closed)))

@@ -45,7 +45,7 @@ def detection_rates(visit: str, found: Sequence[tuple[PlannedLesion, bool]]) -> 
 
 
 def smallest_shown(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> DetectionRate | None:
-    """The smallest size of lesion that a scan shows.
+    """The size of lesion from which on a scan shows lesions.
 
     Parameters
     ----------

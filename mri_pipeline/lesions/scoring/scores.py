@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.scoring import SCORING
 from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.lesions.components import label_lesions, lesion_centroids_mm, lesion_volumes_mm3
 
-LEAST_MM3 = METHOD.scoring.least_mm3
-COVERED = METHOD.scoring.covered
+LEAST_MM3 = SCORING.least_mm3
+COVERED = SCORING.covered
 ANIMA_ALPHA, ANIMA_BETA, ANIMA_GAMMA = (
-    METHOD.scoring.anima_alpha,
-    METHOD.scoring.anima_beta,
-    METHOD.scoring.anima_gamma,
+    SCORING.anima_alpha,
+    SCORING.anima_beta,
+    SCORING.anima_gamma,
 )
 _MM3_PER_ML = 1000.0
 

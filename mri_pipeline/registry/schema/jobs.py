@@ -11,7 +11,7 @@ from mri_pipeline.registry.schema.base import Base
 
 
 class JobRow(Base):
-    """Work that a person has ordered in the web application. A process of its own does it.
+    """Work that a person has ordered in the web application. A separate process does it.
 
     Attributes
     ----------

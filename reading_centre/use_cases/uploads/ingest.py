@@ -13,7 +13,7 @@ from mri_pipeline.core.errors import ComplianceError, UploadRefusedError, UsageE
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.registry import another_scan, require_storable
+from mri_pipeline.registry import VisitState, another_scan, require_storable
 from mri_pipeline.registry.audit import AuditAction
 from qc.decision import DecidedVisit, move_series, write_scans
 from qc.identity import BEFORE_INFUSION, WINDOW, infusion_query
@@ -199,6 +199,11 @@ def _require_listed(protocol: Protocol, site: str, number: str) -> None:
         )
 
 
+def _visit_state(desk: UploadDesk, context: UploadContext) -> VisitState:
+    (state,) = [state for state in desk.registry.subject(context.code).visits if state.visit == context.visit]
+    return state
+
+
 def _known_visit(desk: UploadDesk, context: UploadContext) -> ReceivedVisit | None:
     """The visit if this upload was accepted before. Only a new statement of the site is entered then."""
     code, visit = context.code, context.visit
@@ -210,7 +215,7 @@ def _known_visit(desk: UploadDesk, context: UploadContext) -> ReceivedVisit | No
     same = uploaded == context.digest and series in ("", desk.registry.remark(code, visit, "series"))
     if not same:
         if not context.replace_because:
-            raise another_scan(code, visit)
+            raise another_scan(code, visit, _visit_state(desk, context).scan)
         desk.registry.require_replaceable(code, visit)
         return None
     if context.before_infusion is not None and not context.dry_run:
@@ -222,7 +227,7 @@ def _known_visit(desk: UploadDesk, context: UploadContext) -> ReceivedVisit | No
             rule=BEFORE_INFUSION,
             questions=questions(new),
         )
-    (state,) = [state for state in desk.registry.subject(code).visits if state.visit == visit]
+    state = _visit_state(desk, context)
     contrasts = tuple(contrast.value for contrast in desk.trial.rawdata.scans(code, visit))
     return ReceivedVisit(code, visit, contrasts, state.findings, known=True)
 

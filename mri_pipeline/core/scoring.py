@@ -1,4 +1,7 @@
-"""Constants of the scores of a mask against a reference. Results of an analysis do not depend on them."""
+"""Constants of the scores of a mask against a reference.
+
+Results of an analysis do not depend on them. They are therefore not part of `mri_pipeline.core.method.METHOD`.
+"""
 
 from __future__ import annotations
 
@@ -30,3 +33,7 @@ class ScoringMethod:
     anima_alpha: float = 0.10
     anima_beta: float = 0.70
     anima_gamma: float = 0.65
+
+
+SCORING = ScoringMethod()
+"""The constants that the program uses."""
