@@ -403,6 +403,10 @@ def test_the_same_operation_again_gives_the_same_answer(desk):
         ({"op": "voxels", "kind": "T2", "runs": []}, "The operation has a fault at voxels runs"),
         ({"op": "voxels", "kind": "SWI", "runs": [[5000, 1, 0, 1]]}, "The operation has a fault at voxels kind"),
         ({"op": "delete everything"}, "The operation has a fault at its type"),
+        (
+            {"op": "change", "lesion": 1, "change": None, "old": None, "Max Mustermann": 1},
+            "The operation has a fault at change, an unknown field. Reload the page.",
+        ),
         ({"op": "decide", "kind": "T2", "lesion": 99, "decision": "accept", "old": {}}, "Expected a T2 lesion of"),
         ({"op": "decide", "kind": "T2", "lesion": 1, "decision": "accept", "reason": "vessel", "old": {}}, "Expected"),
         ({"op": "decide", "kind": "T2", "lesion": 1, "decision": "accept", "old": {"decision": "reject"}}, "Expected"),
@@ -465,6 +469,29 @@ def test_fill_proposes_the_lesion_around_a_voxel_and_stores_nothing(desk):
     shape = tuple(desk.case["shape"])
     found = f"Expected a voxel within {shape}, found (0, 0, 9999). Click in the image."
     assert (off.status_code, off.json()["detail"]) == (422, found)
+    none = desk.post("tools/fill", {"kind": "GEL", "voxel": lesion["centre"], "pane": "swi"})
+    found = "This case has no pane swi for lesions of type GEL. Reload the page."
+    assert (none.status_code, none.json()["detail"]) == (422, found)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"pane": "\ud800"}, "body pane"),
+        ({"pane": "Max Mustermann"}, "body pane"),
+        ({"pane": "x" * 65}, "body pane"),
+        ({"Max Mustermann": 1}, "body, an unknown field"),
+        ({"\ud800": 1}, "body"),
+    ],
+)
+def test_a_message_does_not_repeat_the_request(desk, change, place):
+    body = {"kind": "T2", "voxel": [1, 2, 3], "pane": "flair"} | change
+    content = json.dumps(body)
+    answer = desk.client.post(
+        f"{desk.url}/tools/fill", content=content, headers={"Content-Type": "application/json"}
+    )
+    found = f"The request has a fault at {place}. Reload the page."
+    assert (answer.status_code, answer.json()["detail"]) == (422, found)
 
 
 def test_counts_follow_the_decisions(desk):
