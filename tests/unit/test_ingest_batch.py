@@ -244,10 +244,17 @@ def test_a_dry_run_of_a_site_without_dummy_run(tmp_path, trial):
     ("text", "message"),
     [
         ("site,subject,visit,upload\nS01,1,wk00,a", "line 1, column before_infusion: expected it, found none"),
-        (HEADER + ",arm\nS01,1,wk00,a,,x", "line 1, column 6: expected one of .*, each once, found 3 letters"),
+        (HEADER + ",arm\nS01,1,wk00,a,,x", "line 1, column 6: expected one of .*, found 3 letters"),
+        (
+            HEADER + ",arm,arm\nS01,1,wk00,a,,x,x",
+            "column 6: expected one of .*, found 3 letters; line 1, column 7: expected one of .*, found 3 letters",
+        ),
+        (HEADER + ",\nS01,1,wk00,a,,x", "line 1, column 6: expected one of .*, found an empty name"),
+        (HEADER + "\nS,1,wk00,a,", r"line 2, column site: expected a site of .*, found 1 letter(;|$)"),
         (
             HEADER.replace("visit", "site"),
-            "line 1, column visit: expected it, found none; line 1, column 3: .* found it again",
+            "line 1, column visit: expected it, found none; "
+            "line 1, column 3: expected each column once, found site again",
         ),
         (
             HEADER + "\nS99,1,wk00,a,",
