@@ -6,6 +6,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Lock, Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from mri_pipeline.reading.operations import DecideOperation
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.reading.worklist_item import numbered_proposals
-from mri_pipeline.registry.assignment_records import Edit
+from mri_pipeline.registry.assignment_records import AssignmentState, Edit
 from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import utc_now
 from reading_centre.use_cases.reading import worklists
@@ -31,7 +32,7 @@ from reading_centre.use_cases.reading.export_reads import export_reads
 from reading_centre.use_cases.reading.import_reads import import_reads
 from reading_centre.use_cases.reading.lock import Proof, lock_reads, unlock_read
 from reading_centre.use_cases.reading.signature import finish_signed
-from reading_centre.use_cases.trial.audit_verify import verify_trial
+from reading_centre.use_cases.trial.audit_verify import _readings, verify_trial
 from reading_centre.use_cases.trial.staging import only_writer
 from tests.unit.reading_trial import copy_of, decide, edit_protocol, opened, rows_of, visits_of, write_rows
 from tests.unit.web_trial import PASSWORDS, Desk, browser, opened_room, write_web_trial
@@ -510,7 +511,7 @@ def test_a_second_tab_is_read_only_until_it_takes_over(room, desk):
     assert other.lease() == {"held": False, "by_other": True}
     refused = other.decide(lesion, "accept", 1)
     assert (refused.status_code, refused.json()["detail"]) == (
-        423, "Another browser tab edits this case. Take over the case here.",
+        423, "This browser tab does not hold the case. Take over the case here.",
     )  # fmt: skip
     assert other.lease(take_over=True) == {"held": True, "by_other": False}
     assert desk.decide(lesion, "accept", 1).status_code == 423
@@ -542,6 +543,27 @@ def test_a_changed_log_is_not_replayed(trial, room, desk):
     answer = desk.client.get(f"{desk.url}/case")
     assert answer.status_code == 503
     assert SUBJECT not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("edits", "head", "text"),
+    [
+        (0, "", "no operation"),
+        (1, "a" * 64, "one operation, hash aaaaaaaaaaaa"),
+        (2, "b" * 64, "2 operations, hash bbb"),
+    ],
+)
+def test_a_changed_log_is_told_with_what_was_signed(edits, head, text):
+    signature = dict.fromkeys(("name", "utc", "meaning", "version"), "")
+    details = {"assignment": "code", "edits": edits, "head": head, **signature}
+    entry = SimpleNamespace(target="S1 wk00", reader="R1", details=details)
+    found = SimpleNamespace(state=AssignmentState.SIGNED, signature=signature)
+    log = [SimpleNamespace(hash="c" * 64)] * 3
+    assignments = SimpleNamespace(signed=list, find=lambda *_: found, edits=lambda _: log)
+    registry = SimpleNamespace(assignments=assignments, audit_entries=lambda _: [entry])
+    (deviation,) = _readings(registry)
+    assert f"expected the log that was signed ({text}" in deviation
+    assert deviation.endswith("found 3 operations, hash cccccccccccc")
 
 
 @pytest.mark.parametrize(
