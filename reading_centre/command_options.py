@@ -117,8 +117,8 @@ JobCommand = Annotated[
     str,
     typer.Option(
         "--job-command",
-        help="Other schedulers: command that submits the program of a subject and waits for its end, such as "
-        "'bsub -K' or 'qsub -sync y -b y'.",
+        help="Other schedulers: command put in front of the program of a subject; it submits it and waits for its "
+        "end, such as 'bsub -K' or 'qsub -sync y -b y'.",
     ),
 ]
 KeepWork = Annotated[bool, typer.Option("--keep-work", help="Keep Nipype's cache of subjects that are done.")]

@@ -92,14 +92,14 @@ def ingest_once(work: Path) -> None:
     meter = Meter()
     with meter.part(IMPORTS):
         import workflows  # noqa: F401 - one thread, as for the command
-        from reading_centre.use_cases.uploads import ingest, visit_judgement
+        from reading_centre.use_cases.uploads import desk, ingest, visit_intake
         from workflows.interfaces import intake
     for step in STEPS:
         meter.timed(getattr(intake, step), "_step", step)
-    meter.timed(ingest, "measure_upload", "digest of the upload")
+    meter.timed(desk, "measure_upload", "digest of the upload")
     meter.timed(ingest, "write_scans", "write")
     meter.timed(ingest, "make_durable", "write")
-    meter.timed(visit_judgement, "decide_visit", "decide")
+    meter.timed(visit_intake, "decide_visit", "decide")
     received = ingest.receive_visit(
         work / "copy", work / "upload", site="S01", subject="0001", visit="wk00", before_infusion=True
     )

@@ -50,7 +50,7 @@ def read(
 ) -> None:
     """Export worklists, import the decisions of readers, sign and lock reads, make accounts.
 
-    One of --export, --import, --lock, --unlock and --account.
+    Give one of --export, --import, --lock, --unlock and --account.
     """
     from reading_centre.use_cases.reading import lock as read_lock
     from reading_centre.use_cases.reading.export_reads import export_reads

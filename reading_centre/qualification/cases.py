@@ -112,7 +112,7 @@ def _limit(row: SheetRow, name: str) -> float:
     except ValueError:
         value = None
     if value is None or not (low <= value <= high and math.isfinite(value)):
-        found = f"{len(row[name])} characters" if value is None else f"{value:g}"
+        found = f"{len(row[name])} character{'s' * (len(row[name]) > 1)}" if value is None else f"{value:g}"
         raise UsageError(
             f"{row.place(name)}: expected a number from {low:g}{f' to {high:g}' if math.isfinite(high) else ''}, "
             f"found {found}",

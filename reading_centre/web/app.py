@@ -27,7 +27,7 @@ from reading_centre.use_cases.uploads.jobs import Worker
 from reading_centre.use_cases.uploads.waiting import BusyError, ChecksumError, OffsetError, UploadRequestError
 from reading_centre.web import office_jobs, office_pages, pages, reading_api, scanner_pages, site_api, site_pages
 from reading_centre.web.access import OWN_PASSWORD, MustChangeError, authorise
-from reading_centre.web.render import FILTERS, page
+from reading_centre.web.render import FILTERS, fault_place, page
 from reading_centre.web.security import Guard
 
 _LOG = logging.getLogger(__name__)
@@ -95,8 +95,7 @@ def _http_error(request: Request, error: Exception) -> Response:
 def _wrong_form(request: Request, error: Exception) -> Response:
     """Refuse a body of another form. Its content is not repeated, only the place of the first fault in it."""
     assert isinstance(error, RequestValidationError)
-    place = " ".join(str(part) for part in error.errors()[0]["loc"])
-    return _told(request, 422, f"The request has a fault at {place}. Reload the page.")
+    return _told(request, 422, f"The request has a fault at {fault_place(error.errors()[0])}. Reload the page.")
 
 
 def _own_error(request: Request, error: Exception) -> Response:

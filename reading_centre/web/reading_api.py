@@ -23,10 +23,12 @@ from reading_centre.use_cases.reading.strokes import fill_runs, split_runs
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.login import LOCKED_OUT, LockedOutError, WrongPasswordError, checked_account
 from reading_centre.web.pages import short_code
+from reading_centre.web.render import fault_place
 
 router = APIRouter(prefix="/api/reading/{assignment}")
 Coordinate = Annotated[int, Field(strict=True, ge=0, le=65_535)]
 TabName = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
+PaneName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 
 
 class _Request(BaseModel):
@@ -38,7 +40,7 @@ class _Fill(_Request):
 
     kind: LesionKind
     voxel: tuple[Coordinate, Coordinate, Coordinate]
-    pane: str
+    pane: PaneName
 
 
 class _Split(_Request):
@@ -132,7 +134,7 @@ def _operations(
     try:
         operation = OPERATION.validate_python(body)
     except ValidationError as error:
-        place = " ".join(str(part) for part in error.errors()[0]["loc"]) or "its type"
+        place = fault_place(error.errors()[0]) or "its type"
         raise RefusedError(f"the operation has a fault at {place}", hint="reload the page") from error
     if not x_client:
         raise HTTPException(423, "Expected the name of the browser tab, found none. Reload the page.")

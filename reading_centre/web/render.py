@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -90,6 +91,31 @@ async def form_of(request: Request) -> dict[str, str]:
     if any(len(value) > LONGEST_FIELD for value in found.values()):
         raise HTTPException(422, f"Expected up to {LONGEST_FIELD} characters in a field, found more. Shorten it.")
     return found
+
+
+def fault_place(fault: Mapping[str, Any]) -> str:
+    """Place of a fault in a request, without the name of an unknown field: that is content of the request.
+
+    Parameters
+    ----------
+    fault : mapping
+        An element of ``errors()`` of a validation error of pydantic.
+
+    Returns
+    -------
+    str
+        Empty if the request has a fault as a whole.
+
+    Examples
+    --------
+    >>> fault_place({"type": "missing", "loc": ("body", "size")})
+    'body size'
+    >>> fault_place({"type": "extra_forbidden", "loc": ("body", "Max Mustermann")})
+    'body, an unknown field'
+    """
+    unknown = fault["type"] == "extra_forbidden"
+    parts = fault["loc"][:-1] if unknown else fault["loc"]
+    return " ".join(str(part) for part in parts) + (", an unknown field" if unknown else "")
 
 
 def sentences(text: str) -> list[str]:

@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import re
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -15,6 +16,7 @@ from mri_pipeline.core.visits import Contrast
 from reading_centre.cli import app, invoke
 from reading_centre.commands.bids import memory_gb, repeat_options
 from reading_centre.use_cases.analysis import bids as bids_app
+from reading_centre.use_cases.analysis.bids_tables import require_one_digest
 from workflows.outcome import BatchOutcome
 
 
@@ -338,3 +340,13 @@ def test_memory_is_read_as_fmriprep_reads_it(text, gb):
 def test_memory_that_makes_no_sense_is_refused(text, message):
     with pytest.raises(UsageError, match=message):
         memory_gb(text)
+
+
+def test_results_of_two_digests_are_not_in_one_table():
+    first, second = (SimpleNamespace(rules_digest=digit * 64) for digit in "12")
+    found = "found sub-b with rules digest 222222222222, expected 111111111111$"
+    with pytest.raises(UsageError, match=found):
+        require_one_digest({"a": first, "b": second})
+    with pytest.raises(UsageError, match=found):
+        require_one_digest({"b": second}, first.rules_digest)
+    assert require_one_digest({"a": first, "b": first}) == first.rules_digest

@@ -361,7 +361,9 @@ def test_wrong_use_is_refused(trial, tmp_path):
     refused(trial, "expected blinded codes of subjects, found XY12", subjects=["XY12"])
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
-    refused(trial, "expected a new folder or that of an earlier export", to=tmp_path / "other")
+    earlier = "expected a new folder or that of an earlier export, found "
+    refused(trial, f"{earlier}one without export.json", to=tmp_path / "other")
+    refused(trial, f"{earlier}a file", to=tmp_path / "other" / "file")
     refused(trial, "expected a folder outside of the trial", to=trial.rawdata.root)
     refused(trial, "expected a folder outside of the trial", to=trial.root.parent)
     for visit in VISITS:

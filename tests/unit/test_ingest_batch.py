@@ -25,7 +25,7 @@ from tests.unit.ingest_trial import agree, ingest, new_trial, opened, upload
 pytestmark = pytest.mark.usefixtures("no_image_checks")
 PROTOCOL = parse_protocol(protocol_text())
 HEADER = ",".join(COLUMNS)
-EACH_ONCE = f"expected one of {', '.join(COLUMNS)}, each once"
+KNOWN = f"expected one of {', '.join(COLUMNS)}"
 
 # stands for the process of an upload: the objects of the tests are no heads, and one upload may kill its process
 JOB = """
@@ -245,13 +245,16 @@ def test_a_dry_run_of_a_site_without_dummy_run(tmp_path, trial):
     ("text", "message"),
     [
         ("site,subject,visit,upload\nS01,1,wk00,a", "line 1, column before_infusion: expected it, found none"),
+        (HEADER + ",arm\nS01,1,wk00,a,,x", f"line 1, column 6: {KNOWN}, found 3 letters"),
         (
-            HEADER + ",arm\nS01,1,wk00,a,,x",
-            f"line 1, column 6: {EACH_ONCE}, found 3 letters",
+            HEADER + ",arm,arm\nS01,1,wk00,a,,x,x",
+            f"line 1, column 6: {KNOWN}, found 3 letters; line 1, column 7: {KNOWN}, found 3 letters",
         ),
+        (HEADER + ",\nS01,1,wk00,a,,x", f"line 1, column 6: {KNOWN}, found an empty name"),
+        (HEADER + "\nS,1,wk00,a,", r"line 2, column site: expected a site of .*, found 1 letter(;|$)"),
         (
             HEADER.replace("visit", "site"),
-            f"line 1, column visit: expected it, found none; line 1, column 3: {EACH_ONCE}, found it again",
+            "line 1, column visit: expected it, found none; line 1, column 3: expected each column once, found site again",
         ),
         (
             HEADER + "\nS99,1,wk00,a,",

@@ -194,7 +194,7 @@ def test_an_upload_waits_for_another_one_of_its_subject_only_for_a_time(copied, 
         staging.only_writer(trial, code, wait_s=0),
         pytest.raises(
             UsageError,
-            match=f"subject {code}: expected one upload or analysis at a time, .* .process {os.getpid()} on ",
+            match=rf"subject {code}: an upload or analysis is in progress \(process {os.getpid()} on \S+\)",
         ),
     ):
         ingest(trial, prepared / "second", replace_because="wrong images")

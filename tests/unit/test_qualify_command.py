@@ -95,6 +95,7 @@ def test_cases_are_read_with_their_limits(tmp_path):
         ([CASE | {"min_dice": ""}], "line 2: expected at least one limit, found none"),
         ([CASE | {"t1": "none.nii.gz"}], "line 2, column t1: expected a file, found none"),
         ([CASE | {"min_dice": "1.2"}], "column min_dice: expected a number from 0 to 1, found 1.2"),
+        ([CASE | {"min_dice": "x"}], "column min_dice: expected a number from 0 to 1, found 1 character$"),
         ([CASE | {"min_dice": "high"}], "column min_dice: expected a number from 0 to 1, found 4 characters"),
         ([CASE | {"min_lesion_f1": "nan"}], "column min_lesion_f1: expected a number from 0 to 1"),
         (

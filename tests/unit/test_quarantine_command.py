@@ -185,7 +185,7 @@ def test_a_retry_is_for_the_subject_of_the_upload(trial, tmp_path):
     thickness_is(trial, "refuse", "query")
     name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
     thickness_is(trial, "query", "refuse")
-    with pytest.raises(UsageError, match="refused for another subject than that of --site and --subject"):
+    with pytest.raises(UsageError, match="expected the subject of the refused upload, found another one"):
         retry_upload(trial.root, name, subject="0008")
     for wrong in ({}, {"subject": NUMBER, "visit": "wk12"}):
         with pytest.raises(UsageError, match="expected the subject and the visit of the refused upload"):

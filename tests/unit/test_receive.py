@@ -268,6 +268,9 @@ def test_where_subject_and_visit_come_from(trial, tmp_path):
     for values in ({"subjects": ["1", "2"], "visits": ["wk00"]}, {"subjects": ["1"], "visits": ["wk00", "wk04"]}):
         with pytest.raises(ComplianceError, match="found 2 "):
             subject_and_visit(study_of(tmp_path, **values), protocol)
+    for texts in (["wk00", "a", "b", "c"], ["a", "b"]):
+        with pytest.raises(ComplianceError, match=f"found {len(texts)} texts"):
+            subject_and_visit(study_of(tmp_path, subjects=["1"], descriptions=texts), protocol)
 
 
 def break_off(port, files):

@@ -115,7 +115,9 @@ def test_the_schedule_dates_nv_and_is_compared_with_the_scans(trial, monkeypatch
     assert entries(trial, "tables released")[-1].details["schedule"] == file_digest(schedule)
     said = capsys.readouterr().err
     assert "Dates in nv: from schedule.csv; it has no date of 5 of 7 visits with a scan" in said
-    assert "Note: schedule.csv, line 3, column date: expected as many days since the first scan as in" in said
+    assert (
+        "Note: schedule.csv, line 3, column date: the days since the first scan of the subject differ from" in said
+    )
     rows = {row["VISIT"]: row for row in read_table(out / "nv.csv")}
     assert (rows["wk00"]["NVDTC"], rows["wk00"]["NVDY"]) == ("2026-03-01", "-1")
     assert (rows["wk04"]["NVDTC"], rows["wk04"]["NVDY"]) == ("2026-03-29", "28")

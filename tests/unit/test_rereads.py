@@ -90,7 +90,9 @@ def test_a_reread_changes_no_read_and_no_table_and_gives_the_agreement(trial, tm
     assert found["R1", "t2_count", "icc_2_1"]["visits"] == "4"
     assert export_reads(trial.root, tmp_path / "third", reader="R1")["exported"] == 3  # each visit once
     decide(folder, lesions_but_no_holes, again)
-    with pytest.raises(UsageError, match="expected a visit to re-read, found a finished re-read"):
+    with pytest.raises(
+        UsageError, match="expected a visit of this reader, found an item that was read and imported already"
+    ):
         import_reads(trial.root, folder, reader="R1")
 
 
@@ -101,7 +103,7 @@ def test_a_reread_is_that_of_its_reader(trial, tmp_path):
         if other.name != code:
             shutil.rmtree(other)
     decide(tmp_path / "second", codes={code})
-    with pytest.raises(UsageError, match="expected a visit to re-read, found no read of this reader"):
+    with pytest.raises(UsageError, match="expected a visit of this reader, found an item of another reader"):
         import_reads(trial.root, tmp_path / "second", reader="R2")
     assert export_reads(trial.root, tmp_path / "other", reader="R2")["exported"] == 3
 

@@ -85,6 +85,15 @@ def test_series_of_other_scans_than_the_stored_ones_are_not_kept(trial, prepared
     assert not list(trial.quarantine.glob("*/*"))
 
 
+def test_an_upload_of_other_contrasts_loads_no_stored_scan(trial, prepared):
+    (held,) = agree(trial)
+    shutil.rmtree(trial.sourcedata.root)
+    trial.rawdata.image(held.subject, "wk00", Contrast.T2W).unlink()
+    trial.rawdata.image(held.subject, "wk00", Contrast.FLAIR).write_bytes(b"no image")
+    (note,) = ingest(trial, prepared / "sent").notes
+    assert note.startswith("its DICOM series is not kept: the upload gives another T2w than the stored scan")
+
+
 def test_a_backup_has_the_series(prepared, tmp_path):
     trial = Trial.existing(prepared / "unread")
     places = {"to": tmp_path / "backup", "sealed_to": tmp_path / "sealed"}

@@ -6,6 +6,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Lock, Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from mri_pipeline.reading.operations import DecideOperation
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.reading.worklist_item import numbered_proposals
-from mri_pipeline.registry.assignment_records import Edit
+from mri_pipeline.registry.assignment_records import AssignmentState, Edit
 from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import utc_now
 from reading_centre.use_cases.reading import worklists
@@ -31,7 +32,7 @@ from reading_centre.use_cases.reading.export_reads import export_reads
 from reading_centre.use_cases.reading.import_reads import import_reads
 from reading_centre.use_cases.reading.lock import Proof, lock_reads, unlock_read
 from reading_centre.use_cases.reading.signature import finish_signed
-from reading_centre.use_cases.trial.audit_verify import verify_trial
+from reading_centre.use_cases.trial.audit_verify import _readings, verify_trial
 from reading_centre.use_cases.trial.staging import only_writer
 from tests.unit.reading_trial import copy_of, decide, edit_protocol, opened, rows_of, visits_of, write_rows
 from tests.unit.web_trial import PASSWORDS, Desk, browser, opened_room, write_web_trial
@@ -403,6 +404,10 @@ def test_the_same_operation_again_gives_the_same_answer(desk):
         ({"op": "voxels", "kind": "T2", "runs": []}, "The operation has a fault at voxels runs"),
         ({"op": "voxels", "kind": "SWI", "runs": [[5000, 1, 0, 1]]}, "The operation has a fault at voxels kind"),
         ({"op": "delete everything"}, "The operation has a fault at its type"),
+        (
+            {"op": "change", "lesion": 1, "change": None, "old": None, "Max Mustermann": 1},
+            "The operation has a fault at change, an unknown field. Reload the page.",
+        ),
         ({"op": "decide", "kind": "T2", "lesion": 99, "decision": "accept", "old": {}}, "Expected a T2 lesion of"),
         ({"op": "decide", "kind": "T2", "lesion": 1, "decision": "accept", "reason": "vessel", "old": {}}, "Expected"),
         ({"op": "decide", "kind": "T2", "lesion": 1, "decision": "accept", "old": {"decision": "reject"}}, "Expected"),
@@ -465,6 +470,29 @@ def test_fill_proposes_the_lesion_around_a_voxel_and_stores_nothing(desk):
     shape = tuple(desk.case["shape"])
     found = f"Expected a voxel within {shape}, found (0, 0, 9999). Click in the image."
     assert (off.status_code, off.json()["detail"]) == (422, found)
+    none = desk.post("tools/fill", {"kind": "GEL", "voxel": lesion["centre"], "pane": "swi"})
+    found = "This case has no pane swi for lesions of type GEL. Reload the page."
+    assert (none.status_code, none.json()["detail"]) == (422, found)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"pane": "\ud800"}, "body pane"),
+        ({"pane": "Max Mustermann"}, "body pane"),
+        ({"pane": "x" * 65}, "body pane"),
+        ({"Max Mustermann": 1}, "body, an unknown field"),
+        ({"\ud800": 1}, "body"),
+    ],
+)
+def test_a_message_does_not_repeat_the_request(desk, change, place):
+    body = {"kind": "T2", "voxel": [1, 2, 3], "pane": "flair"} | change
+    content = json.dumps(body)
+    answer = desk.client.post(
+        f"{desk.url}/tools/fill", content=content, headers={"Content-Type": "application/json"}
+    )
+    found = f"The request has a fault at {place}. Reload the page."
+    assert (answer.status_code, answer.json()["detail"]) == (422, found)
 
 
 def test_counts_follow_the_decisions(desk):
@@ -483,7 +511,7 @@ def test_a_second_tab_is_read_only_until_it_takes_over(room, desk):
     assert other.lease() == {"held": False, "by_other": True}
     refused = other.decide(lesion, "accept", 1)
     assert (refused.status_code, refused.json()["detail"]) == (
-        423, "Another browser tab edits this case. Take over the case here.",
+        423, "This browser tab does not hold the case. Take over the case here.",
     )  # fmt: skip
     assert other.lease(take_over=True) == {"held": True, "by_other": False}
     assert desk.decide(lesion, "accept", 1).status_code == 423
@@ -515,6 +543,27 @@ def test_a_changed_log_is_not_replayed(trial, room, desk):
     answer = desk.client.get(f"{desk.url}/case")
     assert answer.status_code == 503
     assert SUBJECT not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("edits", "head", "text"),
+    [
+        (0, "", "no operation"),
+        (1, "a" * 64, "one operation, hash aaaaaaaaaaaa"),
+        (2, "b" * 64, "2 operations, hash bbb"),
+    ],
+)
+def test_a_changed_log_is_told_with_what_was_signed(edits, head, text):
+    signature = dict.fromkeys(("name", "utc", "meaning", "version"), "")
+    details = {"assignment": "code", "edits": edits, "head": head, **signature}
+    entry = SimpleNamespace(target="S1 wk00", reader="R1", details=details)
+    found = SimpleNamespace(state=AssignmentState.SIGNED, signature=signature)
+    log = [SimpleNamespace(hash="c" * 64)] * 3
+    assignments = SimpleNamespace(signed=list, find=lambda *_: found, edits=lambda _: log)
+    registry = SimpleNamespace(assignments=assignments, audit_entries=lambda _: [entry])
+    (deviation,) = _readings(registry)
+    assert f"expected the log that was signed ({text}" in deviation
+    assert deviation.endswith("found 3 operations, hash cccccccccccc")
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,7 @@ def test_one_request_writes_to_an_upload(room, site):
         ({"subject": "0009", "replace_because": "a\0b"}, "the request has a fault at body replace_because"),
         ({"size": 0}, "expected an upload of up to 4096 MB, found none"),
         ({"size": 5_000_000_000}, "expected an upload of up to 4096 MB, found 5000 MB"),
+        ({"size": 4_096_400_000}, "expected an upload of up to 4096 MB, found 4097 MB"),
     ],
 )
 def test_an_upload_that_the_gate_would_refuse_does_not_begin(room, site, more, message):

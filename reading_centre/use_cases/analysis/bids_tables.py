@@ -117,7 +117,7 @@ def require_one_digest(results: Mapping[str, SubjectResult], digest: str | None 
         if result.rules_digest != digest:
             raise UsageError(
                 f"expected participants analysed by one set of lesion rules, one segmenter and one software, found "
-                f"sub-{subject} with rules digest {result.rules_digest[:12]}, others with {digest[:12]}",
+                f"sub-{subject} with rules digest {result.rules_digest[:12]}, expected {digest[:12]}",
                 hint="analyse all participants again, or name another OUT_DIR",
             )
     return digest or ""

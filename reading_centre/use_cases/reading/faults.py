@@ -28,7 +28,7 @@ class RefusedError(UsageError):
 
 
 class NotHeldError(UsageError):
-    """Another browser tab edits this case."""
+    """The browser tab does not hold the case."""
 
 
 class BreakError(UsageError):

@@ -77,8 +77,8 @@ def known_reads(registry: Registry, reader: str, status: ReadStatus, *, wanted: 
         own = None if state is None else state.by(reader)
         if proposal.purpose is ReadPurpose.REREAD:
             digest = again.get((subject, visit), "")
-            found = "no read of this reader" if own is None else "a finished re-read"
-            refusal = None if own is not None and not digest else ("a visit to re-read", found, _REREAD_HINT)
+            found = "an item of another reader" if own is None else "an item that was read and imported already"
+            refusal = None if own is not None and not digest else ("a visit of this reader", found, _REREAD_HINT)
             return KnownRead(int(bool(digest)), digest, refusal)
         if state is None:
             return KnownRead()

@@ -273,7 +273,7 @@ class ReadingRoom:
         ConflictError
             If the log has another operation of this number, the number leaves a gap, or the read is signed.
         NotHeldError
-            If another tab edits the case.
+            If the tab does not hold the case.
         RefusedError
             If the operation does not fit the present marks.
         """
@@ -348,4 +348,4 @@ def not_held() -> NotHeldError:
     -------
     NotHeldError
     """
-    return NotHeldError("another browser tab edits this case", hint="take over the case here")
+    return NotHeldError("this browser tab does not hold the case", hint="take over the case here")

@@ -80,7 +80,7 @@ def sign_read(
         If the read is signed, has undecided lesions or contradictions, its proposals are not there, its scans have
         changed, or it is not what the reader has seen.
     NotHeldError
-        If another tab edits the case.
+        If the tab does not hold the case.
     """
     with room.held(assignment) as case, _only_writer(room, assignment.subject):
         present = room.assignment(assignment.code, assignment.reader)

@@ -131,7 +131,8 @@ def _require_place(trial: Trial, place: Path) -> None:
         )
     if place.exists() and not (place / RECORD).is_file() and (not place.is_dir() or any(place.iterdir())):
         raise UsageError(
-            f"expected a new folder or that of an earlier export, found one without {RECORD}",
+            "expected a new folder or that of an earlier export, found "
+            + (f"one without {RECORD}" if place.is_dir() else "a file"),
             hint="name a folder that does not exist",
         )
 

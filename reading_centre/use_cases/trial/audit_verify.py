@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.reading.lock import kept_inputs
 from mri_pipeline.reading.store import read_in
 from mri_pipeline.registry import Registry, Use
-from mri_pipeline.registry.assignment_records import AssignmentState, Edit
+from mri_pipeline.registry.assignment_records import AssignmentState
 from mri_pipeline.registry.audit import AuditAction, AuditEntry, backward_times
 from mri_pipeline.tables.release import require_as_written
 
@@ -169,17 +169,19 @@ def _readings(registry: Registry) -> Iterator[str]:
         except UsageError as error:
             yield f"{name}: {error.message}"
             continue
-        if (len(log), log[-1].hash if log else "") != (told["edits"], told["head"]):
-            signed_log = f"{told['edits']} operations, hash {told['head'][:12]}"
-            yield f"{name}: expected the log that was signed ({signed_log}), found {_log_text(log)}"
+        stored = (len(log), log[-1].hash if log else "")
+        if stored != (told["edits"], told["head"]):
+            signed_log = _log_text(told["edits"], told["head"])
+            yield f"{name}: expected the log that was signed ({signed_log}), found {_log_text(*stored)}"
 
 
 _SIGNATURE = ("name", "utc", "meaning", "version")
 """Parts of a signature that the audit trail has, too."""
 
 
-def _log_text(log: Sequence[Edit]) -> str:
-    return f"{len(log)} operations, hash {log[-1].hash[:12]}" if log else "no operation"
+def _log_text(count: int, head: str) -> str:
+    operations = "one operation" if count == 1 else f"{count} operations"
+    return f"{operations}, hash {head[:12]}" if count else "no operation"
 
 
 def _reading_name(subject: str, visit: str, reader: str) -> str:

@@ -256,17 +256,16 @@ def _with_series(desk: UploadDesk, upload: Path, context: UploadContext, known: 
 
 
 def _require_stored(decided: DecidedVisit, stored: Mapping[Contrast, Path]) -> None:
-    """Refuse other scans than those that are stored."""
-    differing = [
-        contrast.value
-        for contrast in sorted({*decided.scans, *stored})
-        if contrast not in stored
-        or contrast not in decided.scans
-        or not np.array_equal(load_image(stored[contrast]).data, decided.scans[contrast].load()[0].data)
-    ]
+    """Refuse other scans than those that are stored. No image is loaded if the contrasts differ."""
+    differing = decided.scans.keys() ^ stored.keys() or {
+        contrast
+        for contrast, path in stored.items()
+        if not np.array_equal(load_image(path).data, decided.scans[contrast].load()[0].data)
+    }
     if differing:
+        names = ", ".join(sorted(differing))
         raise UsageError(
-            f"the upload gives another {', '.join(differing)} than the stored scan (by the present rules, or without "
+            f"the upload gives another {names} than the stored scan (by the present rules, or without "
             "the --series of the first ingest)"
         )
 

@@ -126,8 +126,12 @@ def _column_names(line: int, cells: Sequence[str]) -> list[str]:
                 )
     faults = [f"line {line}, column {name}: expected it, found none" for name in COLUMNS if name not in names]
     faults += [
-        f"line {line}, column {number}: expected one of {', '.join(COLUMNS)}, each once, found "
-        + ("an empty name" if not name else "it again" if name in names[: number - 1] else _kind_of(name))
+        f"line {line}, column {number}: expected "
+        + (
+            f"each column once, found {name} again"
+            if name in COLUMNS
+            else f"one of {', '.join(COLUMNS)}, found {_kind_of(name) if name else 'an empty name'}"
+        )
         for number, name in enumerate(names, start=1)
         if name not in COLUMNS or name in names[: number - 1]
     ]
@@ -140,8 +144,8 @@ def _kind_of(text: str) -> str:
     """Kind of a cell. Its content is not repeated: a shifted column may hold the name of a patient."""
     if not text:
         return "an empty cell"
-    kind = "digits" if text.isdecimal() else "letters" if text.isalpha() else "characters"
-    return f"{len(text)} {kind}"
+    kind = "digit" if text.isdecimal() else "letter" if text.isalpha() else "character"
+    return f"{len(text)} {kind}{'s' * (len(text) > 1)}"
 
 
 def _faults_of_row(values: dict[str, str], protocol: Protocol) -> Iterator[tuple[str, str]]:

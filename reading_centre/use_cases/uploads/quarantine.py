@@ -292,8 +292,8 @@ def _require_subject(trial: Trial, entry: QuarantineEntry, *, subject: str, visi
         }
     if known and code not in known:
         raise UsageError(
-            f"{entry.name}: the upload was refused for another subject than that of --site and --subject",
-            hint="check --subject; an upload for another subject is a new ingest",
+            f"{entry.name}: expected the subject of the refused upload, found another one",
+            hint="check the subject number; an upload for another subject is a new ingest",
         )
     return f"{code} {label}"
 

@@ -246,7 +246,8 @@ def subject_and_visit(study: Study, protocol: Protocol) -> tuple[str, str]:
     listed = {number.upper() for number in protocol.site(study.site).subjects}
     subjects = study.subjects or {number for number in study.patients if number.upper() in listed}
     labels = {visit.label.lower(): visit.label for visit in protocol.visits}
-    visits = {labels.get(text.lower(), "") for text in study.visits or study.descriptions}
+    texts = study.visits or study.descriptions
+    visits = {labels.get(text.lower(), "") for text in texts}
     faults = []
     if len(subjects) != 1:
         faults.append(
@@ -256,7 +257,7 @@ def subject_and_visit(study: Study, protocol: Protocol) -> tuple[str, str]:
     if len(visits) != 1 or "" in visits:
         faults.append(
             "one visit of the protocol in ClinicalTrialTimePointID or StudyDescription, found "
-            + (f"{len(visits)} texts" if len(visits) > 1 else "a text that is no visit" if visits else "none")
+            + (f"{len(texts)} texts" if len(texts) > 1 else "a text that is no visit" if texts else "none")
         )
     if faults:
         raise ComplianceError("expected " + "; expected ".join(faults), hint=f"ingest it by hand: {_RETRY}")

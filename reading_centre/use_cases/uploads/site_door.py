@@ -346,7 +346,7 @@ class SiteDoor:
         if not 0 < size_bytes <= most:
             raise UploadRequestError(
                 f"expected an upload of up to {most // _MB} MB, found "
-                + ("none" if size_bytes <= 0 else f"{size_bytes / _MB:.0f} MB"),
+                + ("none" if size_bytes <= 0 else f"{-(-size_bytes // _MB)} MB"),
                 hint="send one visit alone",
             )
         try:
