@@ -1,4 +1,4 @@
-"""The image quality measures that the field reports, by their published definitions.
+"""Image quality metrics of MRIQC, by their published definitions.
 
 Arrays of voxels in, values out. The values equal those of MRIQC 24 for the same voxels (`benchmarks/quality/mriqc.py`),
 except that a value that cannot be computed is None. MRIQC applies the definitions to median and median absolute

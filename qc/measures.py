@@ -88,7 +88,7 @@ class ImageMeasures:
     placement : Placement or None
         Of a FLAIR, from which the brain was located.
     field : FieldMeasures or None
-        The measures that the field reports (MRIQC). They have no limits. None if the brain was not located.
+        Image quality metrics of MRIQC. They have no limits. None if the brain was not located.
     mirror_ratio : float or None
         `qc.laterality.mirror_ratio` of a scan other than the FLAIR.
     tilt_deg : float or None

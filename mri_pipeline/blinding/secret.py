@@ -162,7 +162,7 @@ def changed_secret() -> UsageError:
     Returns
     -------
     UsageError
-        To be raised by the caller.
+        The exception. The caller raises it.
     """
     return UsageError(
         f"sealed/{PEPPER_FILE}: expected the secret of this trial, found one that does not match its check value",

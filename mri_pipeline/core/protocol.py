@@ -96,7 +96,7 @@ class LesionRules(Settings):
         Whether an enhancing lesion that persists from the previous visit is a combined unique active lesion.
     """
 
-    segmenter: Segmenter | None = None  # of T2 lesions; None, in a file "builtin", is lesions/t2.py
+    segmenter: Segmenter | None = None  # of T2 lesions; None, in a file "builtin", is lesions/t2
     connectivity: Annotated[int, Field(ge=1, le=3)] = 3  # 3 = 26-connected
     t2_min_volume_mm3: float = 14.0  # a 3 mm sphere (MAGNIMS / McDonald usage)
     gel_min_volume_mm3: float = 14.0  # at least 3 mm, never a one-voxel focus (Barkhof 1997)

@@ -59,7 +59,7 @@ def make_report(
     sources : sequence of Dataset
         Headers of the de-identified images.
     segmentations : mapping of MaskLabel to Segments
-        Without the kinds without a segment.
+        Kinds of lesions without a segment are absent.
     timepoint : mapping
         Row of lesion_timepoints.csv.
     lesions : sequence of mapping

@@ -24,8 +24,8 @@ class Choice:
     doubtful : bool
         True if the contrast requires review by the quality-control staff.
     timing_query : str
-        Of a T1: why it is doubtful whether it is pre-contrast or post-contrast; empty if it is not. It names the
-        evidence on both sides.
+        Reason why it is uncertain whether a T1 is pre-contrast or post-contrast, with the evidence on both sides.
+        Empty if it is certain, and for other contrasts.
     """
 
     contrast: Contrast

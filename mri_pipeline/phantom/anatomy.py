@@ -204,7 +204,7 @@ def _ventricle_region() -> NDArray[np.bool_]:
 
 @cache
 def template_head() -> TemplateHead:
-    """The template's maps on the head's grid; the ventricles are the deep CSF, from its own maps.
+    """Maps of the template on the grid of the head. The ventricles are the deep CSF of the template.
 
     Returns
     -------

@@ -250,7 +250,7 @@ def simulate_visit(
     quality : Quality, optional
         Default: signal-to-noise by field strength, usual coil and no motion.
     seed : int
-        Of this scanning session: pose, noise and coil. The visit counts too.
+        Of the scanning session (pose, noise, coil), combined with the label of the visit.
 
     Returns
     -------

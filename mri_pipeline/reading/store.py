@@ -210,7 +210,7 @@ def private_files(folder: Path, reads: Path) -> None:
 
 
 def place_read(stage: Path, reads: Path, record: ReadRecord) -> Path:
-    """Move a staged version of a read into place. The registry does not know it yet.
+    """Move a staged version of a read into place, before it is entered in the registry.
 
     Parameters
     ----------

@@ -137,7 +137,7 @@ def no_registry() -> UsageError:
     Returns
     -------
     UsageError
-        To be raised by the caller.
+        The exception. The caller raises it.
     """
     return UsageError(
         "expected the registry of this trial, which has data, found none",

@@ -116,7 +116,7 @@ def scanner_key(site: str, facts: Facts) -> tuple[str, ...]:
 
 
 def withdrawn_facts(facts: Facts, scan: Facts, reads: dict[str, Facts]) -> Facts:
-    """The facts of a withdrawn scan and its reads as those of one row.
+    """Merge the facts of a withdrawn scan and its reads into those of one row.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ def later_dummy_run(site: str) -> UsageError:
     Returns
     -------
     UsageError
-        To be raised by the caller.
+        The exception. The caller raises it.
     """
     return UsageError(
         f"site {site}: expected its latest dummy run, found an earlier one than the one that was judged last",
@@ -206,7 +206,7 @@ def another_scan(subject: str, visit: str, state: ScanState) -> UsageError:
     Returns
     -------
     UsageError
-        To be raised by the caller.
+        The exception. The caller raises it.
     """
     return UsageError(
         f"subject {subject}, visit {visit}: expected no accepted scan, found one ({state.value})",

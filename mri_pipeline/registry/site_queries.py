@@ -82,7 +82,7 @@ class Query:
     state : QueryState
     question : Question
     entered_at, answered_at, closed_at : str
-        UTC (ISO 8601); empty if it has not happened.
+        UTC (ISO 8601); empty until then.
     answer, answered_by : str
     close_reason, closed_by : str
     """

@@ -16,7 +16,7 @@ class GelSettings:
     seed_enhancement_alone : float
         Minimum seed enhancement without a pre-contrast T1: normal tissue varies by up to 0.15.
     upper_quantile : float
-        Quantile of the enhancement of a component that stands for its peak: not the maximum, which is noise.
+        Quantile of the enhancement of a component that is its robust peak. The maximum is too noisy.
     edge_share : float
         The border of a lesion is where enhancement falls to this fraction of that quantile: the half maximum.
     least_enhancement : float

@@ -211,8 +211,8 @@ def noise_by_gradient(difference: _Float, gradient: _Float, inside: BoolArray) -
 def local_noise(z: _Float, normal: BoolArray, blocks: Blocks) -> _Float:
     """Local noise relative to the noise model, at least 1.
 
-    Flow, the end of a coil, or a bias field steeper than its model make whole regions noisier: at the skull base, a
-    z of 3 is common. The local noise is the mean of |z| in normal tissue (lesions excluded, capped at 6), smoothed
+    Flow artefacts, the signal drop at the end of a coil, and unmodelled bias raise the noise of whole regions: at the
+    skull base, a z of 3 is common. The local noise is the mean of |z| in normal tissue (lesions excluded, capped at 6), smoothed
     by 12 mm.
 
     Parameters

@@ -80,9 +80,12 @@ def changes_between(
     """Lesions that are absent at one visit and present at another.
 
     Each prominent maximum of the change extends to a share of its height within its basin, so that adjoining lesions
-    stay apart. It is a lesion if its mean change is certain, its volume is that of a lesion, it lies in white matter
-    that was normal before and is brighter than normal afterwards, it touches no known lesion of either visit, and no
-    opposite change adjoins it: an edge that moved is brighter on one side and darker on the other.
+    stay apart. A change is a lesion if
+
+    - its mean is certain, and its volume is that of a lesion;
+    - it lies in white matter that was normal before and is brighter than normal afterwards;
+    - it touches no known lesion of either visit;
+    - no opposite change adjoins it: an edge that moved is brighter on one side and darker on the other.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ class JobRow(Base):
     size_bytes : int
         Of an upload.
     created_at, started_at, ended_at : str
-        UTC (ISO 8601); empty if it has not happened.
+        UTC (ISO 8601); empty until then.
     attempts : int
         How often it was started.
     outcome : dict

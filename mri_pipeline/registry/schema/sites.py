@@ -67,9 +67,9 @@ class QueryRow(Base):
     rule, contrast, message, measured, limit_value, unit, to_do
         As in `mri_pipeline.registry.site_queries.Question`.
     entered_at, answered_at, closed_at : str
-        UTC (ISO 8601); empty if it has not happened.
+        UTC (ISO 8601); empty until then.
     answer, answered_by, close_reason, closed_by : str
-        Without patient data; empty if it has not happened.
+        Without patient data; empty until then.
     """
 
     __tablename__ = "queries"

@@ -115,7 +115,7 @@ def opinions_of(visit: VisitState) -> tuple[Opinion, ...]:
 
 
 def reasons_of(registry: Registry, *, order_known: bool) -> dict[tuple[str, str], tuple[str, ...]]:
-    """What the compared reads of each visit differ in, for the adjudicator.
+    """Differences between the compared reads of each visit, for the adjudicator.
 
     Parameters
     ----------

@@ -293,7 +293,7 @@ class Opener:
         Returns
         -------
         ConflictError
-            To be raised by the caller.
+            The exception. The caller raises it.
         """
         if assignment.state is not AssignmentState.OPEN:
             return ConflictError("expected the proposals of this read, found none", hint="the read is signed")

@@ -50,7 +50,7 @@ def fill_runs(case: Case, kind: LesionKind, voxel: Shape, pane: str) -> Runs:
 
 
 def split_runs(case: Case, lesion: Lesion) -> Runs:
-    """A number of its own for the smaller part of a lesion.
+    """Split a lesion: its smaller part gets a number of its own.
 
     Parameters
     ----------

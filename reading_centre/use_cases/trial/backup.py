@@ -160,7 +160,7 @@ def _require_apart(trial: Trial, to: Path, sealed_to: Path) -> None:
 
 @contextmanager
 def unfinished(folder: Path) -> Iterator[Path]:
-    """A private folder that gets its name at the end, or is removed.
+    """Temporary private folder. It is renamed on success, else removed.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ def is_replaced(registry: Registry, person: Account) -> bool:
 def set_password(trial: Trial, registry: Registry, person: Account, password: str) -> None:
     """Replace the password of a person in ``trial.toml``. All sessions of the person end.
 
-    The new password is the person's own. An interrupted change is completed by `finish_passwords`.
+    The account holder chooses the new password. An interrupted change is completed by `finish_passwords`.
 
     Parameters
     ----------

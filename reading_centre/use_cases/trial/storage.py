@@ -68,7 +68,7 @@ def disk_full() -> UsageError:
     Returns
     -------
     UsageError
-        To be raised by the caller.
+        The exception. The caller raises it.
     """
     return UsageError(
         "expected room on the disks of the trial and of temporary files, found no space left",
@@ -86,7 +86,7 @@ def no_free_port(error: OSError) -> UsageError:
     Returns
     -------
     UsageError
-        To be raised by the caller.
+        The exception. The caller raises it.
     """
     return UsageError(
         f"expected a free port on an address of this machine, found: {error.strerror}",
