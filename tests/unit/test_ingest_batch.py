@@ -254,8 +254,10 @@ def test_a_dry_run_of_a_site_without_dummy_run(tmp_path, trial):
         (HEADER + "\nS,1,wk00,a,", r"line 2, column site: expected a site of .*, found 1 letter(;|$)"),
         (
             HEADER.replace("visit", "site"),
-            "line 1, column visit: expected it, found none; "
-            "line 1, column 3: expected each column once, found site again",
+            (
+                "line 1, column visit: expected it, found none; "
+                "line 1, column 3: expected each column once, found site again"
+            ),
         ),
         (
             HEADER + "\nS99,1,wk00,a,",
