@@ -66,6 +66,7 @@ DAY = dt.date(2026, 2, 1)
         ([OPEN], replace(ONE, field_strength_t=1.5), "Head", DAY, "a dummy run with another field strength"),
         ([OPEN], replace(ONE, serial_digest="cd" * 8), "Head", DAY, "no dummy run of this scanner"),
         ([OPEN], replace(ONE, model="Other"), "Head", DAY, "no dummy run of this scanner"),
+        ([OPEN], replace(ONE, manufacturer="Other"), "Head", DAY, "no dummy run of this scanner"),
     ],
 )
 def test_a_scanner_is_its_hardware_software_and_coil(gates, scanner, coil, day, found):
@@ -353,7 +354,15 @@ def test_a_scanner_of_an_earlier_version_keeps_its_gate(judging, tmp_path):
     [
         ({"scanner_key": "l", "station_key": "t"}, ""),
         ({"serial_key": "b"}, "another serial number"),
-        ({"scanner_key": "l", "serial_key": ""}, "another serial number or station name"),
+        ({"manufacturer": "GE", "model": "Signa", "scanner_key": "l"}, "another manufacturer or model"),
+        ({"manufacturer": "GE", "serial_key": "b", "scanner_key": "l"}, "another manufacturer or model"),
+        ({"manufacturer": "MAKER Healthcare", "model": "Model X", "scanner_key": "l"}, ""),
+        ({"manufacturer": "", "scanner_key": "l"}, ""),
+        ({"scanner_key": "l", "serial_key": ""}, "a serial number at one of the visits only"),
+        (
+            {"scanner_key": "l", "serial_key": "", "station_key": "t"},
+            "another serial number or station name",
+        ),
         ({"scanner_key": "l", "serial_key": "", "model": "Other"}, "another manufacturer or model"),
         ({"software": "v2", "coil": "Neck"}, ""),
     ],
@@ -418,6 +427,7 @@ HEADER = Scanner("Maker", "Model", "v1", 3.0, "k", "Head", serial_key="a", stati
         ({"serial_key": "", "station_key": "t"}, (), False),
         ({"manufacturer": "MAKER Healthineers"}, (), False),
         ({"serial_key": "b"}, ("scanner",), True),
+        ({"manufacturer": "GE"}, ("scanner",), True),
         ({"serial_key": "", "model": "Other"}, ("scanner",), True),
         ({"software": "v2"}, ("software version",), True),
         ({"software": "v2", "derived": True}, (), False),
