@@ -471,6 +471,21 @@ def test_a_person_decides_on_a_refused_dummy_run_while_the_gate_stands(judging):
         assert registry.site("S02").gate is Gate.ACCEPTED
 
 
+def test_a_series_of_a_workstation_does_not_keep_an_earlier_gate_open(judging):
+    trial, run = judging
+    flair, *rest = SMALL
+    of_workstation = with_scanner("SN-A", software="v3", of=rest)
+    run("a1", (*with_scanner("SN-A", software="v1", of=[flair]), *of_workstation), study_uid="1.2.1")
+    for version in ("v2", "v3"):
+        run(version, with_scanner("SN-A", software=version), study_uid=f"1.2.1.{version[1:]}")
+    with opened(trial) as registry:
+        gates = registry.scanner_gates.all("S02")
+        assert {gate.scanner.software: gate.state.value for gate in gates} == {
+            "v1": "closed", "v2": "closed", "v3": "accepted",
+        }  # fmt: skip
+        assert registry.differences_from_audit() == []
+
+
 def test_machines_without_serial_number_do_not_close_each_other(judging):
     trial, run = judging
     run("a1", with_scanner("", station=""), study_uid="1.2.1")
