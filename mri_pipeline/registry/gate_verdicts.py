@@ -175,6 +175,15 @@ def _first_judged(session: Session, site: str, row: ScannerGateRow) -> dict[str,
     return first
 
 
+def _first_of_scanner(session: Session, site: str) -> dict[int, int]:
+    """Number of the first entry of the audit trail on a gate of each scanner; 0 for gates of earlier layouts."""
+    migrations = session.scalars(select(AuditRow).where(AuditRow.action == AuditAction.REGISTRY_MIGRATED.value))
+    first = {gate["scanner"]: 0 for entry in migrations for gate in entry.details.get("scanner_gates", ())}
+    for entry in _of_gate(session, site):
+        first.setdefault(entry.details["scanner"], entry.seq)
+    return first
+
+
 def _later(one: str, other: str) -> bool:
     return bool(one) and dt.datetime.fromisoformat(one) > dt.datetime.fromisoformat(other)
 
@@ -263,10 +272,7 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
     own = session.scalars(of_version).all()
     if any(row.state == ScannerState.CLOSED.value for row in own):
         return
-    first: dict[int, int] = {}
-    for entry in _of_gate(session, site):
-        first.setdefault(entry.details["scanner"], entry.seq)
-    # gates of earlier layouts have no entry of their own
+    first = _first_of_scanner(session, site)
     limit = min(((first.get(row.scanner, 0), row.scanner) for row in own), default=None)
     gates = (
         select(ScannerGateRow)

@@ -397,6 +397,33 @@ def test_a_t1_from_another_scanner_is_noticed(judging, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("of_flair", "before", "now", "compared"),
+    [("Head 20", "Head 64", "Head 64", True), ("Head 20", "Neck", "Head 20", False)],
+)
+def test_a_series_is_compared_with_earlier_ones_of_its_own_coil(
+    judging, tmp_path, of_flair, before, now, compared
+):
+    trial, run = judging
+
+    def made(serial, coil, of=SMALL):
+        specs = with_scanner(serial, of=of)
+        return tuple(replace(spec, extra={**spec.extra, "ReceiveCoilName": coil}) for spec in specs)
+
+    flair, *rest = SMALL
+    runs = {("SN-A", of_flair), ("SN-B", before), ("SN-B", now)}
+    for number, (serial, coil) in enumerate(sorted(runs)):
+        run(f"a{number}", made(serial, coil), study_uid=f"1.2.1.{number}")
+    mixed = (*made("SN-A", of_flair, [flair]), *made("SN-B", before, rest))
+    ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02")
+    with mock.patch("reading_centre.use_cases.uploads.visit_judgement.judge_change", return_value=[]) as judge:
+        ingest(trial, upload(tmp_path / "v2", day=28, specs=made("SN-B", now)), "wk04", site="S02")
+    earlier = judge.call_args.kwargs["earlier"]
+    assert {name for values in earlier.values() for name in values} == (
+        {"T1w", "T2w", "ce-gadolinium_T1w"} if compared else set()
+    )
+
+
+@pytest.mark.parametrize(
     ("other", "software"),
     [
         ({"serial": "SN-A", "station": "WORKSTATION1"}, "syngo MR B17"),
