@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,8 +50,9 @@ class Scanner:
 def differences(one: Scanner, other: Scanner) -> tuple[str, ...]:
     """What tells the scanners of two series apart. What either header does not state is not compared.
 
-    Machines are told apart by the serial number. If it is not stated in both headers, by manufacturer and model, and by
-    the station name if neither states a serial number. The software of a derived series is not compared.
+    Machines are told apart by the serial number and the first word of the manufacturer, which an upgrade keeps. If the
+    serial number is not stated in both headers, by manufacturer and model, and by the station name if neither states a
+    serial number. The software of a derived series is not compared.
 
     Parameters
     ----------
@@ -62,7 +64,8 @@ def differences(one: Scanner, other: Scanner) -> tuple[str, ...]:
         Words for messages; empty if they may be the same.
     """
     if one.serial_key and other.serial_key:
-        machine = [(one.serial_key, other.serial_key)]
+        makers = (maker(one.manufacturer), maker(other.manufacturer))
+        machine = [(one.serial_key, other.serial_key), makers]
     else:
         machine = [
             (one.manufacturer.upper(), other.manufacturer.upper()),
@@ -87,11 +90,26 @@ def _differ(one: str, other: str) -> bool:
     return bool(one and other and one != other)
 
 
+def maker(manufacturer: str) -> str:
+    """The first word of a manufacturer. Headers of one scanner may state "SIEMENS" and "Siemens Healthineers".
+
+    Parameters
+    ----------
+    manufacturer : str
+
+    Returns
+    -------
+    str
+        Without case; empty for an empty one.
+    """
+    return next(iter(re.findall(r"[^\W_]+", manufacturer.casefold())), "")
+
+
 def another_machine(one: Scanner, other: Scanner) -> str:
     """What tells the machines of two visits apart, whatever their software version and receive coil.
 
-    A serial number that both headers state decides. A station may be renamed. Without it, manufacturer, model, serial
-    number and station name have to be the same.
+    A serial number that both headers state decides, with the first word of the manufacturer. A station may be renamed.
+    Without it, manufacturer, model, serial number and station name have to be the same.
 
     Parameters
     ----------
@@ -102,12 +120,18 @@ def another_machine(one: Scanner, other: Scanner) -> str:
     str
         For messages, such as "another serial number"; empty for the same machine.
     """
+    another_model = "another manufacturer or model"
     if one.serial_key and other.serial_key:
+        if _differ(maker(one.manufacturer), maker(other.manufacturer)):
+            return another_model
         return "another serial number" if one.serial_key != other.serial_key else ""
     if one.scanner_key == other.scanner_key:
         return ""
-    models = ((s.manufacturer.upper(), s.model.upper()) for s in (one, other))
-    return "another serial number or station name" if len(set(models)) == 1 else "another manufacturer or model"
+    if len({(s.manufacturer.upper(), s.model.upper()) for s in (one, other)}) == 2:
+        return another_model
+    if one.station_key == other.station_key and (one.serial_key or other.serial_key):
+        return "a serial number at one of the visits only"
+    return "another serial number or station name"
 
 
 def is_another_scanner(one: Scanner, other: Scanner) -> bool:

@@ -41,8 +41,8 @@ class InstanceFacts(BaseModel):
         HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret. Equal identities have equal
         keys, and a key does not reveal the identity.
     serial_key, station_key : str
-        Digests of the serial number and the station name, each empty if it is not stated or a placeholder. Without
-        both, `scanner_key` is that of a model.
+        Digests of the serial number and the station name, each empty if it is not stated or a placeholder. A serial
+        number of one repeated character is not stated. Without both, `scanner_key` is that of a model.
     person_keys : tuple of 3 str
         Digests of patient number, name and birth date, each empty if it is not stated. Spaces, carets and case of a
         name have no influence.

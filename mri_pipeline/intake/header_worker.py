@@ -37,7 +37,11 @@ _PLACEHOLDERS = {"ANON", "ANONYMOUS", "ANONYMIZED", "ANONYMISED", "UNKNOWN", "NO
                  "0", "00000000", "-"}  # fmt: skip
 """Values that identify nobody."""
 
-_NO_SCANNER = _PLACEHOLDERS | {""}
+_NO_DEVICE = re.compile(
+    r"ANON.*|DEID.*|REDACTED|REMOVED|DELETED|CLEARED|MASKED|HIDDEN|BLANK|EMPTY|UNKNOWN|UNDEFINED|UNSPECIFIED|NONE|NULL|NIL"
+    r"|NA|NOTAVAILABLE|NOTAPPLICABLE|PATIENT|DEFAULT|SERIAL|SERIALNUMBER|STATION|STATIONNAME"
+)
+"""Values, without punctuation and leading zeros, that identify no device."""
 
 _MR_KINDS = {ObjectKind.MR, ObjectKind.ENHANCED_MR}
 
@@ -192,7 +196,9 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
         str(dataset.get(k, "")).strip().upper()
         for k in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName")
     ]
-    serial, station = ("" if part in _NO_SCANNER else part for part in scanner[2:])
+    serial, station = (part if _significant(part) else "" for part in scanner[2:])
+    if len(set(_significant(serial))) < 2:  # one repeated character, as de-identification leaves it
+        serial = ""
     return {
         "person_keys": tuple(part and digest(key, f"person {n}", part) for n, part in enumerate(person)),
         "study_key": digest(key, "uid", _required(dataset, "StudyInstanceUID")),
@@ -203,6 +209,12 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
         "serial_key": serial and digest(key, "serial", serial),
         "station_key": station and digest(key, "station", station),
     }
+
+
+def _significant(name: str) -> str:
+    """A serial number or station name without punctuation and leading zeros; empty for a placeholder."""
+    plain = re.sub(r"[\W_]+", "", name).lstrip("0")
+    return "" if _NO_DEVICE.fullmatch(plain) else plain
 
 
 def _plain(value: Any) -> str:

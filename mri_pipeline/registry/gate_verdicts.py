@@ -175,6 +175,15 @@ def _first_judged(session: Session, site: str, row: ScannerGateRow) -> dict[str,
     return first
 
 
+def _first_of_scanner(session: Session, site: str) -> dict[int, int]:
+    """Number of the first entry of the audit trail on a gate of each scanner; 0 for gates of earlier layouts."""
+    migrations = session.scalars(select(AuditRow).where(AuditRow.action == AuditAction.REGISTRY_MIGRATED.value))
+    first = {gate["scanner"]: 0 for entry in migrations for gate in entry.details.get("scanner_gates", ())}
+    for entry in _of_gate(session, site):
+        first.setdefault(entry.details["scanner"], entry.seq)
+    return first
+
+
 def _later(one: str, other: str) -> bool:
     return bool(one) and dt.datetime.fromisoformat(one) > dt.datetime.fromisoformat(other)
 
@@ -237,7 +246,7 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
     """Close the gates of a scanner that has another software version now.
 
     An old scan or dummy run is no upgrade: a version whose own gate is closed closes no gate, and no version closes the
-    gate of a version that was entered later. Without serial number and station name, another version may belong to
+    gate of a version whose first dummy run was judged later. Without serial number and station name, another version may belong to
     another machine; no gate is closed then.
 
     Parameters
@@ -255,22 +264,25 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
         return
     hardware = ("manufacturer", "model", "serial_digest")
     of_scanner = (ScannerRow.site == site, *(getattr(ScannerRow, name) == facts.key[name] for name in hardware))
-    known = session.execute(
-        select(ScannerRow.id, ScannerGateRow.state)
-        .outerjoin(ScannerGateRow, ScannerGateRow.scanner == ScannerRow.id)
+    of_version = (
+        select(ScannerGateRow)
+        .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
         .where(*of_scanner, ScannerRow.software == facts.software)
-    ).all()
-    if any(state == ScannerState.CLOSED.value for _, state in known):
+    )
+    own = session.scalars(of_version).all()
+    if any(row.state == ScannerState.CLOSED.value for row in own):
         return
+    first = _first_of_scanner(session, site)
+    limit = min(((first.get(row.scanner, 0), row.scanner) for row in own), default=None)
     gates = (
         select(ScannerGateRow)
         .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
         .where(*of_scanner, ScannerGateRow.state == ScannerState.ACCEPTED.value)
         .where(ScannerRow.software.not_in(["", facts.software]))
     )
-    if known:
-        gates = gates.where(ScannerRow.id < min(number for number, _ in known))
     for row in session.scalars(gates.order_by(ScannerGateRow.scanner, ScannerGateRow.coil)).all():
+        if limit is not None and (first.get(row.scanner, 0), row.scanner) > limit:
+            continue
         if day is not None and row.at and dt.date.fromordinal(day) <= dt.datetime.fromisoformat(row.at).date():
             continue
         row.state, row.at, row.by = ScannerState.CLOSED.value, utc_now(), ""

@@ -58,6 +58,33 @@ def test_the_scanner_key_depends_on_each_property_of_the_scanner(tmp_path, keywo
     assert after.person_keys == before.person_keys
 
 
+@pytest.mark.parametrize(
+    ("name", "as_serial", "as_station"),
+    [
+        ("000000", False, False),
+        ("00-00", False, False),
+        ("-", False, False),
+        ("Removed", False, False),
+        ("DE-IDENTIFIED", False, False),
+        ("anonymized", False, False),
+        ("N/A", False, False),
+        ("XXXXX", False, True),
+        ("1", False, True),
+        ("0001", False, True),
+        ("12", True, True),
+        ("SN-55512", True, True),
+    ],
+)
+def test_a_constant_serial_number_is_not_stated(tmp_path, name, as_serial, as_station):
+    (file,) = factory.write_series(tmp_path, SMALL)[:1]
+    dataset = pydicom.dcmread(file)
+    dataset.DeviceSerialNumber = dataset.StationName = name
+    dataset.save_as(file)
+    facts = read_one(0, file, KEY).facts
+    assert facts is not None
+    assert (bool(facts.serial_key), bool(facts.station_key)) == (as_serial, as_station)
+
+
 def test_other_files_are_counted_and_left_aside(tmp_path):
     files = factory.write_series(tmp_path, SMALL)[:2]
     (tmp_path / "readme.txt").write_text("not DICOM")

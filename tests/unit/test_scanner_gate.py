@@ -66,6 +66,7 @@ DAY = dt.date(2026, 2, 1)
         ([OPEN], replace(ONE, field_strength_t=1.5), "Head", DAY, "a dummy run with another field strength"),
         ([OPEN], replace(ONE, serial_digest="cd" * 8), "Head", DAY, "no dummy run of this scanner"),
         ([OPEN], replace(ONE, model="Other"), "Head", DAY, "no dummy run of this scanner"),
+        ([OPEN], replace(ONE, manufacturer="Other"), "Head", DAY, "no dummy run of this scanner"),
     ],
 )
 def test_a_scanner_is_its_hardware_software_and_coil(gates, scanner, coil, day, found):
@@ -248,18 +249,18 @@ def test_dummy_runs_of_two_scanners_are_tried_again_in_any_order(judging):
         mock.patch("qc.acceptance.judge_images", return_value=refusal),
         pytest.raises(ComplianceError, match="found noise"),
     ):
-        run("a1", with_scanner("A"), study_uid="1.2.1")
+        run("a1", with_scanner("SN-A"), study_uid="1.2.1")
     (early,) = list_quarantine(trial.root)
-    sent, _ = run("b1", with_scanner("B"), study_uid="1.2.2")
+    sent, _ = run("b1", with_scanner("SN-B"), study_uid="1.2.2")
     assert retry_upload(trial.root, early.name).gate == "accepted"  # the later one is of another scanner
     assert list_quarantine(trial.root) == []
     with (
         mock.patch("qc.acceptance.judge_images", return_value=refusal),
         pytest.raises(ComplianceError, match="found noise"),
     ):
-        run("b2", with_scanner("B"), study_uid="1.2.3")
+        run("b2", with_scanner("SN-B"), study_uid="1.2.3")
     (second,) = list_quarantine(trial.root)
-    run("b3", with_scanner("B"), study_uid="1.2.4")
+    run("b3", with_scanner("SN-B"), study_uid="1.2.4")
     for _ in range(2):
         with pytest.raises(UsageError, match="site S02: expected its latest dummy run, found an earlier one"):
             retry_upload(trial.root, second.name)
@@ -274,7 +275,7 @@ def test_dummy_runs_of_two_scanners_are_tried_again_in_any_order(judging):
 def test_a_dummy_run_that_a_person_refused_stays_in_quarantine(judging, tmp_path, capsys):
     trial, run = judging
     persons(trial, 1)
-    sent, first = run("a1", with_scanner("A"))
+    sent, first = run("a1", with_scanner("SN-A"))
     assert first.gate == "undecided"
     decide_dummy_run(trial.root, site="S02", accept=False, reason="blurred", by="QC 1")
     (tmp_path / "stage").mkdir()
@@ -293,30 +294,42 @@ def test_a_dummy_run_that_a_person_refused_stays_in_quarantine(judging, tmp_path
 def test_an_accepted_gate_stands_while_a_new_dummy_run_waits(judging, capsys):
     trial, run = judging
     persons(trial, 1)
-    run("a1", with_scanner("A"), study_uid="1.2.1")
+    run("a1", with_scanner("SN-A"), study_uid="1.2.1")
     decide_dummy_run(trial.root, site="S02", accept=True, reason="good", by="QC 1")
-    sent, second = run("a2", with_scanner("A"), study_uid="1.2.2")
+    sent, second = run("a2", with_scanner("SN-A"), study_uid="1.2.2")
     assert second.gate == "undecided"
-    ingest(trial, upload(sent.parent / "v1", specs=with_scanner("A")), "wk00", site="S02")
+    ingest(trial, upload(sent.parent / "v1", specs=with_scanner("SN-A")), "wk00", site="S02")
     gate = decide_dummy_run(trial.root, site="S02", accept=False, reason="blurred", by="QC 1")
     assert second.report.endswith(f"{gate.dummy_run_digest[:8]}.html")
     assert [one["decision"] for one in decisions_of(Path(second.report))] == ["refused"]
     with pytest.raises(GateClosedError, match="found one that was refused"):
-        ingest(trial, upload(sent.parent / "v2", day=28, specs=with_scanner("A")), "wk04", site="S02")
+        ingest(trial, upload(sent.parent / "v2", day=28, specs=with_scanner("SN-A")), "wk04", site="S02")
 
 
 def test_a_renamed_station_needs_no_new_dummy_run(judging, tmp_path):
     trial, run = judging
-    run("a1", with_scanner("A"))
-    ingest(trial, upload(tmp_path / "v1", specs=with_scanner("A")), "wk00", site="S02")
-    renamed = with_scanner("A", station="MRHALL2")
+    run("a1", with_scanner("SN-A"))
+    ingest(trial, upload(tmp_path / "v1", specs=with_scanner("SN-A")), "wk00", site="S02")
+    renamed = with_scanner("SN-A", station="MRHALL2")
     result = ingest(trial, upload(tmp_path / "v2", day=28, specs=renamed), "wk04", site="S02")
     assert not any("scanner" in text for text in result.queries)
     with opened(trial) as registry:
         assert list(registry.scanner_gates.scanners()) == [1]
         assert [one.scanner for one in registry.measures.all()] == [1, 1, 1]
     with pytest.raises(ComplianceError, match="found no dummy run of this scanner"):
-        ingest(trial, upload(tmp_path / "v3", day=84, specs=with_scanner("B")), "wk12", site="S02")
+        ingest(trial, upload(tmp_path / "v3", day=84, specs=with_scanner("SN-B")), "wk12", site="S02")
+
+
+@pytest.mark.parametrize("serial", ["000000", "XXXXX", "REMOVED"])
+def test_machines_with_a_constant_serial_number_have_two_gates(judging, tmp_path, serial):
+    trial, run = judging
+    run("a1", with_scanner(serial, station="MR1"), study_uid="1.2.1")
+    of_two = with_scanner(serial, station="MR2", software="syngo MR E11")
+    with pytest.raises(ComplianceError, match="found no dummy run of this scanner"):
+        ingest(trial, upload(tmp_path / "v1", specs=of_two), "wk00", site="S02")
+    run("a2", of_two, study_uid="1.2.2")
+    with opened(trial) as registry:
+        assert [gate.state.value for gate in registry.scanner_gates.all("S02")] == ["accepted", "accepted"]
 
 
 def test_a_scanner_of_an_earlier_version_keeps_its_gate(judging, tmp_path):
@@ -327,11 +340,11 @@ def test_a_scanner_of_an_earlier_version_keeps_its_gate(judging, tmp_path):
         return replace(scanner_facts(profile, known), serial_digest=profile.scanner_key)
 
     with mock.patch("reading_centre.use_cases.uploads.desk.scanner_facts", as_before):
-        run("a1", with_scanner("A"))
-    ingest(trial, upload(tmp_path / "v1", specs=with_scanner("A")), "wk00", site="S02")
+        run("a1", with_scanner("SN-A"))
+    ingest(trial, upload(tmp_path / "v1", specs=with_scanner("SN-A")), "wk00", site="S02")
     with opened(trial) as registry:
         assert list(registry.scanner_gates.scanners()) == [1]
-    new = with_scanner("A", software="syngo MR E11")
+    new = with_scanner("SN-A", software="syngo MR E11")
     with pytest.raises(ComplianceError, match="found a dummy run with another software version"):
         ingest(trial, upload(tmp_path / "v2", day=28, specs=new), "wk04", site="S02")
 
@@ -341,7 +354,15 @@ def test_a_scanner_of_an_earlier_version_keeps_its_gate(judging, tmp_path):
     [
         ({"scanner_key": "l", "station_key": "t"}, ""),
         ({"serial_key": "b"}, "another serial number"),
-        ({"scanner_key": "l", "serial_key": ""}, "another serial number or station name"),
+        ({"manufacturer": "GE", "model": "Signa", "scanner_key": "l"}, "another manufacturer or model"),
+        ({"manufacturer": "GE", "serial_key": "b", "scanner_key": "l"}, "another manufacturer or model"),
+        ({"manufacturer": "MAKER Healthcare", "model": "Model X", "scanner_key": "l"}, ""),
+        ({"manufacturer": "", "scanner_key": "l"}, ""),
+        ({"scanner_key": "l", "serial_key": ""}, "a serial number at one of the visits only"),
+        (
+            {"scanner_key": "l", "serial_key": "", "station_key": "t"},
+            "another serial number or station name",
+        ),
         ({"scanner_key": "l", "serial_key": "", "model": "Other"}, "another manufacturer or model"),
         ({"software": "v2", "coil": "Neck"}, ""),
     ],
@@ -355,13 +376,13 @@ def test_a_t1_from_another_scanner_is_noticed(judging, tmp_path):
     trial, run = judging
     flair, *rest = SMALL
     assert "flair" in flair.description
-    run("a1", with_scanner("A"), study_uid="1.2.1")
-    mixed = (*with_scanner("A", of=[flair]), *with_scanner("B", of=rest))
+    run("a1", with_scanner("SN-A"), study_uid="1.2.1")
+    mixed = (*with_scanner("SN-A", of=[flair]), *with_scanner("SN-B", of=rest))
     with pytest.raises(
         ComplianceError, match=r"T1w, T2w: expected an accepted dummy run .* found no dummy run of this scanner"
     ):
         ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02")
-    run("b1", with_scanner("B"), study_uid="1.2.2")
+    run("b1", with_scanner("SN-B"), study_uid="1.2.2")
     result = ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02")
     assert "T1w: expected the scanner of the FLAIR, found another scanner" in result.queries
     with opened(trial) as registry:
@@ -376,10 +397,37 @@ def test_a_t1_from_another_scanner_is_noticed(judging, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("of_flair", "before", "now", "compared"),
+    [("Head 20", "Head 64", "Head 64", True), ("Head 20", "Neck", "Head 20", False)],
+)
+def test_a_series_is_compared_with_earlier_ones_of_its_own_coil(
+    judging, tmp_path, of_flair, before, now, compared
+):
+    trial, run = judging
+
+    def made(serial, coil, of=SMALL):
+        specs = with_scanner(serial, of=of)
+        return tuple(replace(spec, extra={**spec.extra, "ReceiveCoilName": coil}) for spec in specs)
+
+    flair, *rest = SMALL
+    runs = {("SN-A", of_flair), ("SN-B", before), ("SN-B", now)}
+    for number, (serial, coil) in enumerate(sorted(runs)):
+        run(f"a{number}", made(serial, coil), study_uid=f"1.2.1.{number}")
+    mixed = (*made("SN-A", of_flair, [flair]), *made("SN-B", before, rest))
+    ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02")
+    with mock.patch("reading_centre.use_cases.uploads.visit_judgement.judge_change", return_value=[]) as judge:
+        ingest(trial, upload(tmp_path / "v2", day=28, specs=made("SN-B", now)), "wk04", site="S02")
+    earlier = judge.call_args.kwargs["earlier"]
+    assert {name for values in earlier.values() for name in values} == (
+        {"T1w", "T2w", "ce-gadolinium_T1w"} if compared else set()
+    )
+
+
+@pytest.mark.parametrize(
     ("other", "software"),
     [
-        ({"serial": "A", "station": "WORKSTATION1"}, "syngo MR B17"),
-        ({"serial": "A", "station": ""}, "syngo MR B17"),
+        ({"serial": "SN-A", "station": "WORKSTATION1"}, "syngo MR B17"),
+        ({"serial": "SN-A", "station": ""}, "syngo MR B17"),
         ({"serial": ""}, "syngo MR B17"),
         ({"serial": "", "station": ""}, "syngo MR B17"),
         ({"serial": "", "station": ""}, "syngo MR E11"),
@@ -388,8 +436,8 @@ def test_a_t1_from_another_scanner_is_noticed(judging, tmp_path):
 def test_a_series_with_fewer_header_fields_may_be_of_the_same_scanner(judging, tmp_path, other, software):
     trial, run = judging
     flair, *rest = SMALL
-    run("a1", with_scanner("A"))
-    mixed = (*with_scanner("A", of=[flair]), *with_scanner(of=rest, software=software, **other))
+    run("a1", with_scanner("SN-A"))
+    mixed = (*with_scanner("SN-A", of=[flair]), *with_scanner(of=rest, software=software, **other))
     result = ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02")
     assert any("another software version" in text for text in result.queries) is (software != "syngo MR B17")
     assert not any("another scanner" in text for text in result.queries)
@@ -406,6 +454,7 @@ HEADER = Scanner("Maker", "Model", "v1", 3.0, "k", "Head", serial_key="a", stati
         ({"serial_key": "", "station_key": "t"}, (), False),
         ({"manufacturer": "MAKER Healthineers"}, (), False),
         ({"serial_key": "b"}, ("scanner",), True),
+        ({"manufacturer": "GE"}, ("scanner",), True),
         ({"serial_key": "", "model": "Other"}, ("scanner",), True),
         ({"software": "v2"}, ("software version",), True),
         ({"software": "v2", "derived": True}, (), False),
@@ -425,8 +474,8 @@ def test_what_tells_the_scanners_of_two_series_apart(change, found, is_another):
 def test_one_message_for_all_series_of_another_scanner(judging, tmp_path):
     trial, run = judging
     flair, *rest = SMALL
-    run("a1", with_scanner("A"))
-    mixed = (*with_scanner("A", of=[flair]), *with_scanner("B", of=rest))
+    run("a1", with_scanner("SN-A"))
+    mixed = (*with_scanner("SN-A", of=[flair]), *with_scanner("SN-B", of=rest))
     with pytest.raises(ComplianceError) as caught:
         ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02")
     assert caught.value.message.count("expected an accepted dummy run") == 1
@@ -435,18 +484,33 @@ def test_one_message_for_all_series_of_another_scanner(judging, tmp_path):
 def test_a_person_decides_on_a_refused_dummy_run_while_the_gate_stands(judging):
     trial, run = judging
     persons(trial, 1)
-    run("a1", with_scanner("A"), study_uid="1.2.1")
+    run("a1", with_scanner("SN-A"), study_uid="1.2.1")
     decide_dummy_run(trial.root, site="S02", accept=True, reason="good", by="QC 1")
     refusal = [Finding("snr", Action.REFUSE, "expected more signal, found noise", Contrast.FLAIR)]
     with (
         mock.patch("qc.acceptance.judge_images", return_value=refusal),
         pytest.raises(ComplianceError, match="found noise"),
     ):
-        run("a2", with_scanner("A"), study_uid="1.2.2")
+        run("a2", with_scanner("SN-A"), study_uid="1.2.2")
     with opened(trial) as registry:
         (gate,) = registry.scanner_gates.all("S02")
         assert (gate.state, bool(gate.waiting_digest)) == (ScannerState.ACCEPTED, True)
         assert registry.site("S02").gate is Gate.ACCEPTED
+
+
+def test_a_series_of_a_workstation_does_not_keep_an_earlier_gate_open(judging):
+    trial, run = judging
+    flair, *rest = SMALL
+    of_workstation = with_scanner("SN-A", software="v3", of=rest)
+    run("a1", (*with_scanner("SN-A", software="v1", of=[flair]), *of_workstation), study_uid="1.2.1")
+    for version in ("v2", "v3"):
+        run(version, with_scanner("SN-A", software=version), study_uid=f"1.2.1.{version[1:]}")
+    with opened(trial) as registry:
+        gates = registry.scanner_gates.all("S02")
+        assert {gate.scanner.software: gate.state.value for gate in gates} == {
+            "v1": "closed", "v2": "closed", "v3": "accepted",
+        }  # fmt: skip
+        assert registry.differences_from_audit() == []
 
 
 def test_machines_without_serial_number_do_not_close_each_other(judging):

@@ -176,12 +176,17 @@ def _judge_change(desk: UploadDesk, context: UploadContext, upload: DecidedUploa
     scanners = desk.registry.scanner_gates.scanners()
     stored = desk.registry.measures.of_subject(context.code)
     profiles = desk.registry.scan_profiles(context.code)
+
+    def of_coil(visit: str, contrast: str) -> bool:
+        before = profiles.get(visit, {})
+        of_series = before.get("others", {}).get(contrast, before)
+        return _may_be_same_coil(of_series.get("coil", ""), profile.coil)
+
     earlier = {
-        visit: one.values
+        visit: {name: values for name, values in one.values.items() if of_coil(visit, name)}
         for visit in before
         for one in stored.get(visit, ())
         if scanners.get(one.scanner or 0) == (context.site, scanner)
-        and _may_be_same_coil(profiles.get(visit, {}).get("coil", ""), profile.coil)
     }
     dummy_run = desk.registry.measures.of_dummy_run(context.site, scanner, profile.coil)
     return judge_change(
