@@ -246,8 +246,8 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
     """Close the gates of a scanner that has another software version now.
 
     An old scan or dummy run is no upgrade: a version whose own gate is closed closes no gate, and no version closes the
-    gate of a version whose first dummy run was judged later. Without serial number and station name, another version may belong to
-    another machine; no gate is closed then.
+    gate of a version whose first dummy run was judged later. Without serial number and station name, another version
+    may belong to another machine; no gate is closed then.
 
     Parameters
     ----------
