@@ -309,7 +309,7 @@ def test_an_accepted_gate_stands_while_a_new_dummy_run_waits(judging, capsys):
     gate = decide_dummy_run(trial.root, site="S02", accept=False, reason="blurred", by="QC 1")
     assert second.report.endswith(f"{gate.dummy_run_digest[:8]}.html")
     assert [one["decision"] for one in decisions_of(Path(second.report))] == ["refused"]
-    with pytest.raises(GateClosedError, match="found one that was refused"):
+    with pytest.raises(GateClosedError, match="found a dummy run that was refused"):
         ingest(trial, upload(sent.parent / "v2", day=28, specs=with_scanner("SN-A")), "wk04", site="S02")
 
 
