@@ -128,7 +128,7 @@ def _patient(
         if key and keys and not agree
     ]
     if differs:
-        another = ", ".join(differs)
+        another = " and ".join([", ".join(differs[:-1]), differs[-1]] if differs[1:] else differs)
         message = f"expected the patient of the subject's other visits, found a patient with another {another}"
         mistyped = all(agrees[:2])
         findings.append(_query("birth_date", message) if mistyped else _refuse("patient", message))

@@ -9,6 +9,7 @@ from typing import Final
 
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.registry import ScannerFacts, ScannerGate, ScannerState
+from mri_pipeline.registry.records import maker
 from qc.findings import Finding
 
 SCANNER_GATE: Final = "scanner_gate"
@@ -68,7 +69,9 @@ def _found(own: Sequence[ScannerGate], gates: Sequence[ScannerGate], scanner: Sc
         }[latest.state]
     if any(gate.scanner == scanner for gate in gates):
         return "a dummy run with another receive coil"
-    machine = [replace(g.scanner, field_strength_t=scanner.field_strength_t) for g in gates]
+    same_maker = [g.scanner for g in gates if maker(g.scanner.manufacturer) == maker(scanner.manufacturer)]
+    strength = scanner.field_strength_t
+    machine = [replace(one, manufacturer=scanner.manufacturer, field_strength_t=strength) for one in same_maker]
     if scanner in machine:
         return "a dummy run with another field strength"
     if scanner in [replace(one, software=scanner.software) for one in machine]:

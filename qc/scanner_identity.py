@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
+
+from mri_pipeline.registry.records import ScannerFacts, maker
 
 SAME_FIELD_T: Final = 0.05
 """Series of one scanner may state 2.89 and 2.8936 T."""
@@ -90,21 +91,6 @@ def _differ(one: str, other: str) -> bool:
     return bool(one and other and one != other)
 
 
-def maker(manufacturer: str) -> str:
-    """The first word of a manufacturer. Headers of one scanner may state "SIEMENS" and "Siemens Healthineers".
-
-    Parameters
-    ----------
-    manufacturer : str
-
-    Returns
-    -------
-    str
-        Without case; empty for an empty one.
-    """
-    return next(iter(re.findall(r"[^\W_]+", manufacturer.casefold())), "")
-
-
 def another_machine(one: Scanner, other: Scanner) -> str:
     """What tells the machines of two visits apart, whatever their software version and receive coil.
 
@@ -149,3 +135,28 @@ def is_another_scanner(one: Scanner, other: Scanner) -> bool:
     """
     found = set(differences(one, other)) - {"receive coil"}
     return bool(found) and (found != {"software version"} or (one.identified and other.identified))
+
+
+def is_entry_of(entry: ScannerFacts, facts: ScannerFacts) -> bool:
+    """Whether the scanner of a series is an entry of the registry whose header fields are spelt in another way.
+
+    Parameters
+    ----------
+    entry, facts : ScannerFacts
+
+    Returns
+    -------
+    bool
+        True for identified scanners with the same digest, model, software version and first word of the manufacturer,
+        and field strengths within `SAME_FIELD_T`.
+    """
+    strengths = (entry.field_strength_t, facts.field_strength_t)
+    return (
+        facts.identified
+        and entry.identified
+        and (entry.serial_digest, entry.model, entry.software)
+        == (facts.serial_digest, facts.model, facts.software)
+        and maker(entry.manufacturer) == maker(facts.manufacturer)
+        and all(strengths)
+        and abs(strengths[0] - strengths[1]) <= SAME_FIELD_T
+    )

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.quality_rows import WAS_ACCEPTED, ScannerGateRow, ScannerState
-from mri_pipeline.registry.records import ScannerFacts
+from mri_pipeline.registry.records import ScannerFacts, maker
 from mri_pipeline.registry.requirements import later_dummy_run
 from mri_pipeline.registry.schema import AuditRow, ScannerRow
 from mri_pipeline.registry.steps import scanner_id
@@ -262,12 +262,14 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
     """
     if not facts.software or not facts.identified:
         return
-    hardware = ("manufacturer", "model", "serial_digest")
-    of_scanner = (ScannerRow.site == site, *(getattr(ScannerRow, name) == facts.key[name] for name in hardware))
+    entries = session.scalars(select(ScannerRow).filter_by(site=site, serial_digest=facts.serial_digest))
+    # an upgrade may change how the headers spell manufacturer and model
+    machine = [row.id for row in entries if maker(row.manufacturer) == maker(facts.manufacturer)]
+    of_scanner = ScannerRow.id.in_(machine)
     of_version = (
         select(ScannerGateRow)
         .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
-        .where(*of_scanner, ScannerRow.software == facts.software)
+        .where(of_scanner, ScannerRow.software == facts.software)
     )
     own = session.scalars(of_version).all()
     if any(row.state == ScannerState.CLOSED.value for row in own):
@@ -277,7 +279,7 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
     gates = (
         select(ScannerGateRow)
         .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
-        .where(*of_scanner, ScannerGateRow.state == ScannerState.ACCEPTED.value)
+        .where(of_scanner, ScannerGateRow.state == ScannerState.ACCEPTED.value)
         .where(ScannerRow.software.not_in(["", facts.software]))
     )
     for row in session.scalars(gates.order_by(ScannerGateRow.scanner, ScannerGateRow.coil)).all():

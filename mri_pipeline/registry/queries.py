@@ -67,7 +67,10 @@ class RegistryQueries(AuditQueries):
         """
         gate = self.site(code).gate
         if gate is not Gate.ACCEPTED:
-            found = {Gate.REFUSED: "one that was refused", Gate.UNDECIDED: "one that nobody has decided on"}
+            found = {
+                Gate.REFUSED: "a dummy run that was refused",
+                Gate.UNDECIDED: "a dummy run that nobody has decided on",
+            }
             raise GateClosedError(
                 f"site {code}: expected an accepted dummy run, found {found.get(gate, 'none')}",
                 hint=f"send a dummy run first: mri-pipeline dummy-run TRIAL UPLOAD --site {code}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
@@ -38,6 +39,21 @@ class ScannerFacts:
     def key(self) -> dict[str, str | float]:
         """The facts that identify a scanner of a site."""
         return {name: value for name, value in asdict(self).items() if name != "identified"}
+
+
+def maker(manufacturer: str) -> str:
+    """The first word of a manufacturer. Headers of one scanner may state "SIEMENS" and "Siemens Healthineers".
+
+    Parameters
+    ----------
+    manufacturer : str
+
+    Returns
+    -------
+    str
+        Without case; empty for an empty one.
+    """
+    return next(iter(re.findall(r"[^\W_]+", manufacturer.casefold())), "")
 
 
 @dataclass(frozen=True)

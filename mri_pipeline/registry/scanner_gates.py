@@ -193,7 +193,8 @@ def _require_not_final(site: str, row: ScannerGateRow, final: Collection[str]) -
     rules = sorted(set(row.rules) & set(final))
     if rules:
         raise UsageError(
-            f"site {site}: expected a dummy run that may be accepted, found one that is refused by {', '.join(rules)}",
+            f"site {site}: expected a dummy run that may be accepted, found a dummy run that is refused by "
+            f"{', '.join(rules)}",
             hint="this rule is not overruled; ask the site for a new dummy run",
         )
 

@@ -24,7 +24,7 @@ _COLUMNS: Final = 6
 _ACQUIRED: Final = 12
 """Slices in the plane of the acquisition, with the first and the last; doubtful ones come in addition."""
 _MOST_DOUBTFUL: Final = 12
-"""Most doubtful slices that are shown."""
+"""Largest number of doubtful slices that are shown."""
 _ACROSS: Final = 6
 """Slices of each of the other planes."""
 _FACE_MM: Final = 3.0

@@ -72,6 +72,7 @@ def test_the_scanner_key_depends_on_each_property_of_the_scanner(tmp_path, keywo
         ("1", False, True),
         ("0001", False, True),
         ("12", True, True),
+        ("ANON-2", True, True),
         ("SN-55512", True, True),
     ],
 )

@@ -57,7 +57,7 @@ def test_a_study_of_another_visit_is_refused(other):
 def test_another_patient_is_refused_for_a_known_subject_alone():
     assert found(known(patient="another"))["patient"] == (
         Action.REFUSE,
-        "expected the patient of the subject's other visits, found a patient with another number, name, birth date",
+        "expected the patient of the subject's other visits, found a patient with another number, name and birth date",
     )
     assert "patient" not in found(known(patient="another"), known("wk12", day=DAY0 + 84))  # known since wk12
     assert "patient" not in found(known(patient=""))  # accepted by version 0.2.0, without keys

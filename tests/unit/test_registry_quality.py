@@ -296,7 +296,7 @@ def test_a_decision_does_not_lock_out_an_upload_that_was_received_before_it(regi
 
 def test_some_rules_are_not_overruled(registry):
     judged(registry, ONE, "d1", accepted=False, rules=["snr", "field_strength"])
-    with pytest.raises(UsageError, match="found one that is refused by field_strength"):
+    with pytest.raises(UsageError, match="found a dummy run that is refused by field_strength"):
         decide(registry, accept=True, final={"field_strength", "sequence"})
     assert states(registry) == [(ONE, "", "refused")]
 
@@ -305,7 +305,7 @@ def test_some_rules_are_not_overruled(registry):
 def test_a_gate_that_waits_for_a_decision_is_not_open(registry):
     judged(registry, ONE, "d1", undecided=True)
     assert registry.site("S01").gate is Gate.UNDECIDED
-    with pytest.raises(GateClosedError, match="found one that nobody has decided on"):
+    with pytest.raises(GateClosedError, match="found a dummy run that nobody has decided on"):
         registry.require_open_gate("S01")
     decide(registry, accept=True)
     registry.require_open_gate("S01")

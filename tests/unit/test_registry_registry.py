@@ -61,7 +61,7 @@ def test_gate_follows_the_latest_dummy_run(registry):
     with pytest.raises(GateClosedError, match="site S01: expected an accepted dummy run, found none"):
         registry.require_open_gate("S01")
     registry.record_dummy_run("S01", accepted=False, upload_digest="a", findings=["1.0 T"])
-    with pytest.raises(GateClosedError, match="found one that was refused") as caught:
+    with pytest.raises(GateClosedError, match="found a dummy run that was refused") as caught:
         registry.require_open_gate("S01")
     assert caught.value.exit_code == 3
     assert "dummy-run TRIAL UPLOAD --site S01" in caught.value.hint

@@ -18,7 +18,7 @@ from qc.reports.acceptance import decisions_of
 from qc.scanner_gate import judge_scanner
 from qc.scanner_identity import Scanner, another_machine, differences, is_another_scanner
 from reading_centre import cli
-from reading_centre.use_cases.uploads.desk import scanner_facts
+from reading_centre.use_cases.uploads.desk import UploadDesk, scanner_facts
 from reading_centre.use_cases.uploads.dummy_run import decide_dummy_run, receive_dummy_run
 from reading_centre.use_cases.uploads.quarantine import list_quarantine, release_upload, retry_upload
 from tests.unit import dicom_factory as factory
@@ -66,6 +66,13 @@ DAY = dt.date(2026, 2, 1)
         ([OPEN], replace(ONE, field_strength_t=1.5), "Head", DAY, "a dummy run with another field strength"),
         ([OPEN], replace(ONE, serial_digest="cd" * 8), "Head", DAY, "no dummy run of this scanner"),
         ([OPEN], replace(ONE, model="Other"), "Head", DAY, "no dummy run of this scanner"),
+        (
+            [OPEN],
+            replace(ONE, manufacturer="MAKER Healthcare", software="v2"),
+            "Head",
+            DAY,
+            "a dummy run with another software version",
+        ),
         ([OPEN], replace(ONE, manufacturer="Other"), "Head", DAY, "no dummy run of this scanner"),
     ],
 )
@@ -302,7 +309,7 @@ def test_an_accepted_gate_stands_while_a_new_dummy_run_waits(judging, capsys):
     gate = decide_dummy_run(trial.root, site="S02", accept=False, reason="blurred", by="QC 1")
     assert second.report.endswith(f"{gate.dummy_run_digest[:8]}.html")
     assert [one["decision"] for one in decisions_of(Path(second.report))] == ["refused"]
-    with pytest.raises(GateClosedError, match="found one that was refused"):
+    with pytest.raises(GateClosedError, match="found a dummy run that was refused"):
         ingest(trial, upload(sent.parent / "v2", day=28, specs=with_scanner("SN-A")), "wk04", site="S02")
 
 
@@ -496,6 +503,50 @@ def test_a_person_decides_on_a_refused_dummy_run_while_the_gate_stands(judging):
         (gate,) = registry.scanner_gates.all("S02")
         assert (gate.state, bool(gate.waiting_digest)) == (ScannerState.ACCEPTED, True)
         assert registry.site("S02").gate is Gate.ACCEPTED
+
+
+def test_an_upgrade_that_renames_maker_and_model_closes_the_earlier_gate(judging):
+    trial, run = judging
+
+    def made(maker, model, software, serial="SN-A"):
+        named = {"Manufacturer": maker, "ManufacturerModelName": model}
+        specs = with_scanner(serial, software=software)
+        return tuple(replace(spec, extra=spec.extra | named) for spec in specs)
+
+    run("a1", made("SIEMENS", "Skyra", "VE11"), study_uid="1.2.1")
+    run("a2", made("GE", "Signa", "DV26"), study_uid="1.2.2")
+    with opened(trial) as registry:
+        assert [gate.state.value for gate in registry.scanner_gates.all("S02")] == ["accepted", "accepted"]
+    run("a3", made("Siemens Healthineers", "MAGNETOM Skyra", "XA30"), study_uid="1.2.3")
+    with opened(trial) as registry:
+        states = {gate.scanner.software: gate.state.value for gate in registry.scanner_gates.all("S02")}
+        assert states == {"VE11": "closed", "DV26": "accepted", "XA30": "accepted"}
+        assert registry.differences_from_audit() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "known", "is_entry"),
+    [
+        ({"manufacturer": "MAKER Healthcare", "field_strength_t": 3.03}, [ONE], True),
+        ({"field_strength_t": 3.03}, [ONE, replace(ONE, field_strength_t=3.02)], False),
+        ({"field_strength_t": 3.03}, [replace(ONE, identified=False)], False),
+        ({"field_strength_t": 2.9}, [ONE], False),
+        ({"field_strength_t": 0.03}, [replace(ONE, field_strength_t=0.0)], False),
+        ({"manufacturer": "Other"}, [ONE], False),
+        ({"model": "Other"}, [ONE], False),
+        ({"software": "v2"}, [ONE], False),
+        ({"serial_key": "b"}, [ONE], False),
+    ],
+)
+def test_another_spelling_of_the_headers_is_the_scanner_of_the_entry(change, known, is_entry):
+    registry = mock.Mock()
+    registry.scanner_gates.scanners.return_value = {n: ("S01", facts) for n, facts in enumerate(known)}
+    desk = UploadDesk(Path(), mock.Mock(), mock.Mock(), registry, mock.Mock())
+    profile = replace(HEADER, serial_key=ONE.serial_digest)
+    assert desk.scanner("S01", profile) == desk.scanner("S02", profile) == ONE
+    found = desk.scanner("S01", replace(profile, **change))
+    assert (found == known[0]) is is_entry
+    assert desk.scanner("S02", replace(profile, **change)) != known[0]
 
 
 def test_a_series_of_a_workstation_does_not_keep_an_earlier_gate_open(judging):

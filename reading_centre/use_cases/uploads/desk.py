@@ -19,7 +19,7 @@ from mri_pipeline.intake.quarantine import measure_upload, quarantine
 from mri_pipeline.intake.quarantined import quarantine_entries, remove_settled, settle_entry
 from mri_pipeline.registry import Registry, ScannerFacts, Use
 from qc.scan_profile import ScanProfile
-from qc.scanner_identity import Scanner, is_another_scanner
+from qc.scanner_identity import Scanner, is_another_scanner, is_entry_of
 from reading_centre.use_cases.trial.private_folder import is_private, private_folder, sweep
 from reading_centre.use_cases.trial.staging import settle_all
 from reading_centre.use_cases.trial.storage import require_room, storage_faults
@@ -90,9 +90,12 @@ class UploadDesk:
         Returns
         -------
         ScannerFacts
+            As entered, if the headers of the one entry only spell them in another way.
         """
-        scanners = self.registry.scanner_gates.scanners().values()
-        return scanner_facts(profile, {facts.serial_digest for code, facts in scanners if code == site})
+        known = [facts for code, facts in self.registry.scanner_gates.scanners().values() if code == site]
+        found = scanner_facts(profile, {facts.serial_digest for facts in known})
+        entries = [] if found in known else [facts for facts in known if is_entry_of(facts, found)]
+        return entries[0] if len(entries) == 1 else found
 
     def by_scanner(
         self, site: str, profile: ScanProfile | None, measures: Mapping[str, Mapping[str, float]]
