@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.records import LesionRecord, T2State
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
@@ -182,11 +182,8 @@ def _place(now: ShownVisit, record: LesionRecord) -> tuple[int, int, int]:
 
 def _part(lesion: BoolArray, centre: FloatArray) -> BoolArray:
     """The part of a split lesion that is nearest to a point, in voxels."""
-    parts, n = ndimage.label(lesion, np.ones((3, 3, 3)))
-    if n < 2:
-        return lesion
-    centres = np.array(ndimage.center_of_mass(lesion, parts, range(1, n + 1)))
-    return np.asarray(parts == 1 + int(np.argmin(((centres - centre) ** 2).sum(axis=1))))
+    parts = ConnectedComponents.of(lesion)
+    return parts.highest(-((parts.centres() - centre) ** 2).sum(axis=1))
 
 
 def _either(visit: ShownVisit, *labels: MaskLabel) -> BoolArray | None:
