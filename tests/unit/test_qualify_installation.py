@@ -259,7 +259,8 @@ def test_an_open_or_changed_sealed_folder_fails(place):
     assert "expected mode 0600, found 0640" in storage.sealed_folder(place).found
     pepper.chmod(0o600)
     pepper.write_bytes(bytes(32))
-    assert "expected the secret of this trial, found one that does not match its check value" in storage.sealed_folder(place).found
+    wrong = "expected the secret of this trial, found one that does not match its check value"
+    assert wrong in storage.sealed_folder(place).found
     pepper.unlink()
     assert not storage.sealed_folder(place).passed
 
