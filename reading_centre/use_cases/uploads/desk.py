@@ -295,7 +295,8 @@ def scanner_facts(profile: Scanner, known: Collection[str] = ()) -> ScannerFacts
     Returns
     -------
     ScannerFacts
-        With the digest of the serial number, so that a renamed station is the same scanner.
+        With the digest of the serial number, so that a renamed station is the same scanner. Without a serial number,
+        and for a scanner of an earlier version, with that of all four.
     """
     of_all = not profile.serial_key or profile.scanner_key in known
     return ScannerFacts(
