@@ -78,9 +78,10 @@ def insertion(folder: Path) -> Figures:
         )
         for row in rows:
             if row["slices"] == slices and row.get("head") in {"untouched", "filled"} and "lesions" in row:
-                for kind in ("t2", "gel", "holes"):
+                kinds = {"t2": "t2", "t2_apart": "t2 apart from the filling", "gel": "gel", "holes": "holes"}
+                for kind, name in kinds.items():
                     if f"false_{kind}" in row and (kind != "t2" or row["head"] == "filled"):
-                        words = f"{row['head']} {row['case']}, {slices} mm: false {kind}"
+                        words = f"{row['head']} {row['case']}, {slices} mm: false {name}"
                         figures[words] = f"{row[f'false_{kind}']} ({row[f'false_{kind}_mm3']:.0f} mm³)"
     return figures
 
