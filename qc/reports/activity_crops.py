@@ -20,7 +20,7 @@ from mri_pipeline.core.records import LesionRecord, T2State
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from qc.reports.slice_choice import RADIOLOGICAL
-from qc.reports.subject_slices import Frame, outline, picture
+from qc.reports.subject.slices import Frame, outline, picture
 
 CROP_MM = 64.0
 """Side of a crop: a lesion with its surroundings."""

@@ -196,8 +196,8 @@ def bids(
     """Analyse a BIDS dataset (BIDS App), without registry and readers."""
     from mri_pipeline.core.io.bids_index import load_filters
     from mri_pipeline.core.segmenters import load_segmenter
-    from reading_centre.use_cases.analysis import bids as bids_app
-    from reading_centre.use_cases.analysis.bids_jobs import ScanSelection
+    from reading_centre.use_cases.analysis.bids import app as bids_app
+    from reading_centre.use_cases.analysis.bids.jobs import ScanSelection
     from workflows.executors import Execution
 
     selection = ScanSelection(

@@ -71,7 +71,7 @@ def dummy_run(
                 "expected an upload or --decide, found both",
                 hint="judge it first: mri-pipeline dummy-run TRIAL UPLOAD",
             )
-        from reading_centre.use_cases.uploads.dummy_run import decide_dummy_run
+        from reading_centre.use_cases.uploads.dummy_run.receive import decide_dummy_run
 
         accept = decide is Decision.ACCEPT
         _say_gate(
@@ -84,7 +84,7 @@ def dummy_run(
             "expected an upload, or --decide with --reason and --by, found neither or both",
             hint="mri-pipeline dummy-run TRIAL UPLOAD --site S",
         )
-    from reading_centre.use_cases.uploads.dummy_run import receive_dummy_run
+    from reading_centre.use_cases.uploads.dummy_run.receive import receive_dummy_run
     from reading_centre.use_cases.uploads.series_statement import read_statement
 
     result = receive_dummy_run(trial, upload, site=site, stated=read_statement(series or ()), by=by, pdf=pdf)

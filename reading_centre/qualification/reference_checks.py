@@ -25,7 +25,7 @@ from reading_centre.qualification.reference import Reference
 from reading_centre.use_cases.analysis.run import run_trial
 from reading_centre.use_cases.analysis.verify import verify_results
 from reading_centre.use_cases.tables.trial_tables import write_trial_tables
-from reading_centre.use_cases.uploads.ingest import receive_visit
+from reading_centre.use_cases.uploads.ingest.visit import receive_visit
 from workflows.executors import Execution
 
 REGISTRATION_MM: Final = 1.0

@@ -15,9 +15,10 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.register import RegisterSettings
 from qc.registration import SURE, RegistrationVerdict, judge, qc_flags
 from tests.unit.subject_jobs import subject_job
-from workflows import alignment, alignment_rounds
-from workflows.alignment import align
-from workflows.alignment_records import ScanRegistration, VisitAlignmentRecord
+from workflows.alignment import rounds as alignment_rounds
+from workflows.alignment import selection as alignment
+from workflows.alignment.records import ScanRegistration, VisitAlignmentRecord
+from workflows.alignment.selection import align
 from workflows.plugin import Plugin
 from workflows.visit import match_record_file, visit_record_file
 

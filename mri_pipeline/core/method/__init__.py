@@ -20,7 +20,8 @@ from mri_pipeline.core.method.registration import (
     RegisterSettings,
     SamplingMethod,
 )
-from mri_pipeline.core.method.t2 import (
+from mri_pipeline.core.method.t2.basins import T2Basins
+from mri_pipeline.core.method.t2.segmentation import (
     ExternalMask,
     LocalContrastMethod,
     T2Border,
@@ -29,8 +30,7 @@ from mri_pipeline.core.method.t2 import (
     T2Settings,
     T2Symmetry,
 )
-from mri_pipeline.core.method.t2_basins import T2Basins
-from mri_pipeline.core.method.t2_visits import T2Appearing, T2Visits
+from mri_pipeline.core.method.t2.visits import T2Appearing, T2Visits
 from mri_pipeline.core.method.tissue import RegionsMethod, TissueExtent, TissueSettings
 from mri_pipeline.core.method.tracking import ChangeMethod, TrackingMethod
 

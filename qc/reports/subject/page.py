@@ -30,10 +30,10 @@ from qc.reports.activity_crops import ShownVisit
 from qc.reports.calibration import calibration_rows, shown_from
 from qc.reports.read_attribution import AUTOMATIC, common_status
 from qc.reports.slice_choice import View, choose_view
-from qc.reports.subject_contents import SubjectReport, VisitReport
-from qc.reports.subject_figures import over_time, overlay
-from qc.reports.subject_scans import scan_rows
-from qc.reports.subject_slices import mosaic
+from qc.reports.subject.contents import SubjectReport, VisitReport
+from qc.reports.subject.figures import over_time, overlay
+from qc.reports.subject.scans import scan_rows
+from qc.reports.subject.slices import mosaic
 
 TEMPLATE = "templates/subject_report.html.j2"
 

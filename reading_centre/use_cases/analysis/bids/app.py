@@ -14,7 +14,7 @@ from mri_pipeline.core.io.bids_index import SubjectIndex
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.segmenters import Segmenter
-from reading_centre.use_cases.analysis.bids_jobs import (
+from reading_centre.use_cases.analysis.bids.jobs import (
     ALL_SCANS,
     ScanSelection,
     chosen_participants,
@@ -23,7 +23,7 @@ from reading_centre.use_cases.analysis.bids_jobs import (
     make_jobs,
     raw_dataset,
 )
-from reading_centre.use_cases.analysis.bids_tables import load_results, require_one_digest, write_bids_tables
+from reading_centre.use_cases.analysis.bids.tables import load_results, require_one_digest, write_bids_tables
 from reading_centre.use_cases.analysis.overview import save_outcome
 from reading_centre.use_cases.analysis.validate import require_valid
 from workflows.batch import run_batch
