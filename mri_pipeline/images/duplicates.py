@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 
-_GREY_LEVELS = 4095
-"""Scans have 12 bits; a copy with a different scale or data type preserves this many grey levels."""
+_GREY_LEVELS = METHOD.duplicates.grey_levels
 
 
 def scan_digest(image: Image) -> str:
@@ -32,7 +32,8 @@ def scan_digest(image: Image) -> str:
 
     Examples
     --------
-    >>> from mri_pipeline.core.spatial import Grid
+    >>> from mri_pipeline.core.method import METHOD
+    from mri_pipeline.core.spatial import Grid
     >>> data = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     >>> scan = Image(data, Grid((2, 3, 4), np.eye(4)))
     >>> scan_digest(scan) == scan_digest(Image(2 * data + 5, scan.grid).reoriented("LPI"))

@@ -14,7 +14,7 @@ from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import FloatArray, Grid, Image, LabelImage
 
-MIN_POINTS = 200
+MIN_POINTS = METHOD.sampling.min_points
 """Minimum number of points for a registration."""
 _SMOOTHING = METHOD.sampling.smoothing
 _SMOOTHED_UP_TO = METHOD.sampling.smoothed_up_to
