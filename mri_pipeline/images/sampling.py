@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.boxes import box_around
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.method import METHOD
@@ -138,11 +139,11 @@ def smoothed_box(image: Image, spacing_mm: float, corners_mm: FloatArray) -> Ima
     index = corners_mm @ to_index[:3, :3].T + to_index[:3, 3]
     # margin of a few voxels: smoothing must not depend on the box, and the transform may change
     pad = np.ceil(3 * spacing_mm / np.array(image.grid.spacing_mm)) + 1
-    shape = np.array(image.grid.shape)
-    low = np.clip(np.floor(index.min(axis=0) - pad), 0, shape - 1).astype(int)
+    box = box_around(index, image.grid.shape, pad)
+    low = np.array([side.start for side in box])
     low -= low % _block(image.grid, spacing_mm)
-    high = np.clip(np.ceil(index.max(axis=0) + pad) + 1, low + 1, shape).astype(int)
-    data = image.data[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    data = image.data[tuple(slice(start, side.stop) for start, side in zip(low, box, strict=True))]
+    # not `Crop.image`: its origin differs in the last bit, and with it every registration
     moved = np.eye(4)
     moved[:3, 3] = low
     small = downsample(Image(data, Grid(data.shape, image.grid.affine @ moved)), spacing_mm)
