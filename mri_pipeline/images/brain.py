@@ -18,7 +18,7 @@ from mri_pipeline.core.spatial import Affine, BoolArray, Image, LabelImage
 from mri_pipeline.images.brain_edge import find_edge
 from mri_pipeline.images.matching import Match, best_of, evaluate, refine
 from mri_pipeline.images.resample import resample
-from mri_pipeline.images.sampling import Level, Samples, binned, downsample, foreground, level_of
+from mri_pipeline.images.sampling import PyramidLevel, Samples, binned, downsample, foreground, level_of
 
 _FIT = METHOD.template_fit
 _STRIPPED = METHOD.skull_stripped
@@ -138,7 +138,7 @@ def _volume(match: Match) -> float:
     return float(np.linalg.det(match.fixed_to_moving.matrix[:3, :3]))
 
 
-def _staged(samples: Samples, level: Level, match: Match, stages: Sequence[int]) -> Match:
+def _staged(samples: Samples, level: PyramidLevel, match: Match, stages: Sequence[int]) -> Match:
     for freedom in stages:
         match = refine(
             samples,

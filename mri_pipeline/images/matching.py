@@ -19,7 +19,7 @@ from scipy.linalg import expm
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.robust import robust_spread
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray
-from mri_pipeline.images.sampling import MIN_POINTS, Level, Samples
+from mri_pipeline.images.sampling import MIN_POINTS, PyramidLevel, Samples
 
 _MATCHING = METHOD.matching
 TURN_ARM_MM = METHOD.matching.turn_arm_mm
@@ -89,12 +89,12 @@ def motion_fields(basis: FloatArray, points_mm: FloatArray, centre: FloatArray) 
     return np.asarray(np.einsum("kij,jn->kin", basis, centred, optimize=True))
 
 
-def look_up(level: Level, points_mm: FloatArray, *, channels: int = 4) -> tuple[FloatArray, BoolArray]:
+def look_up(level: PyramidLevel, points_mm: FloatArray, *, channels: int = 4) -> tuple[FloatArray, BoolArray]:
     """Sample the moving level at world points by linear interpolation.
 
     Parameters
     ----------
-    level : Level
+    level : PyramidLevel
     points_mm : ndarray, shape (n, 3)
         World coordinates in mm.
     channels : int
@@ -144,14 +144,14 @@ def _tukey(residual: FloatArray, inside: BoolArray, floor: float) -> FloatArray:
     return np.where(inside & (np.abs(u) < 1), (1 - u**2) ** 2, 0.0)
 
 
-def evaluate(samples: Samples, level: Level, fixed_to_moving: Affine, *, linear: bool) -> Match:
+def evaluate(samples: Samples, level: PyramidLevel, fixed_to_moving: Affine, *, linear: bool) -> Match:
     """Similarity of the images under a transform.
 
     Parameters
     ----------
     samples : Samples
         Points of the fixed image.
-    level : Level
+    level : PyramidLevel
         Moving image.
     fixed_to_moving : Affine
     linear : bool
@@ -185,7 +185,7 @@ def _similarity(values: FloatArray, inside: BoolArray, samples: Samples, *, line
 
 def refine(
     samples: Samples,
-    level: Level,
+    level: PyramidLevel,
     start: Affine,
     *,
     linear: bool,
@@ -201,7 +201,7 @@ def refine(
     ----------
     samples : Samples
         Points of the fixed image.
-    level : Level
+    level : PyramidLevel
         Moving image.
     start : Affine
         Initial transform, fixed to moving.

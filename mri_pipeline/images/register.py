@@ -16,7 +16,7 @@ from mri_pipeline.images.agreement import agreement
 from mri_pipeline.images.joint_density import sharpen, widened
 from mri_pipeline.images.matching import evaluate, refine
 from mri_pipeline.images.mutual_information import head_centre, mutual_information
-from mri_pipeline.images.sampling import Level, Samples, inner_foreground, level_of, samples_of
+from mri_pipeline.images.sampling import PyramidLevel, Samples, inner_foreground, level_of, samples_of
 
 
 class RegistrationMethod(StrEnum):
@@ -130,14 +130,14 @@ class _Pair:
     intra_modal: bool
 
 
-def _level(pair: _Pair, number: int, margin_mm: float, settings: RegisterSettings) -> tuple[Samples, Level]:
+def _level(pair: _Pair, number: int, margin_mm: float, settings: RegisterSettings) -> tuple[Samples, PyramidLevel]:
     spacing_mm, points = settings.levels_mm[number], settings.max_points[number]
     samples = samples_of(pair.fixed, spacing_mm, mask=pair.fixed_mask, margin_mm=margin_mm, max_points=points)
     return samples, level_of(pair.moving, spacing_mm)
 
 
 def _refined(
-    level: tuple[Samples, Level],
+    level: tuple[Samples, PyramidLevel],
     start: Affine,
     pair: _Pair,
     settings: RegisterSettings,
@@ -203,7 +203,7 @@ def _motion_about(centre: FloatArray, turn: FloatArray, shift: FloatArray) -> Af
     return Affine(matrix)
 
 
-def _coarse(coarsest: tuple[Samples, Level], pair: _Pair, kept: int, settings: RegisterSettings) -> Affine:
+def _coarse(coarsest: tuple[Samples, PyramidLevel], pair: _Pair, kept: int, settings: RegisterSettings) -> Affine:
     """Best of the refined initial transforms at the coarsest level, selected by `agreement`, not by similarity."""
     samples, level = coarsest
     linear = pair.intra_modal

@@ -43,7 +43,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Level:
+class PyramidLevel:
     """The moving image at one resolution, with its gradient in world coordinates.
 
     Parameters
@@ -89,7 +89,7 @@ def _block(grid: Grid, spacing_mm: float) -> list[int]:
     return [max(1, int(spacing_mm / s + METHOD.sampling.rounded_up)) for s in grid.spacing_mm]
 
 
-def level_of(image: Image, spacing_mm: float, *, smoothing_mm: float | None = None) -> Level:
+def level_of(image: Image, spacing_mm: float, *, smoothing_mm: float | None = None) -> PyramidLevel:
     """The moving image averaged to a voxel size, slightly smoothed, with its gradient.
 
     Parameters
@@ -102,14 +102,14 @@ def level_of(image: Image, spacing_mm: float, *, smoothing_mm: float | None = No
 
     Returns
     -------
-    Level
+    PyramidLevel
     """
     small = downsample(image, spacing_mm)
     data = _smoothed(small, spacing_mm if smoothing_mm is None else smoothing_mm)
     steps = [np.gradient(data, axis=a) if data.shape[a] > 1 else np.zeros_like(data) for a in range(3)]
     to_world = np.linalg.inv(small.grid.affine[:3, :3]).T.astype(np.float32)
     gradient = np.tensordot(to_world, np.stack(steps), axes=1)
-    return Level(np.concatenate([data[None], gradient]).astype(np.float32), small.grid)
+    return PyramidLevel(np.concatenate([data[None], gradient]).astype(np.float32), small.grid)
 
 
 def _smoothed(image: Image, spacing_mm: float) -> FloatArray:
