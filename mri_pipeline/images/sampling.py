@@ -198,8 +198,7 @@ def samples_of(
     *,
     mask: LabelImage | None = None,
     margin_mm: float = 0.0,
-    n_bins: int = 32,
-    max_points: int = 60_000,
+    max_points: int,
 ) -> Samples:
     """Sample points of the fixed image: voxels of the mask at `spacing_mm`, thinned evenly.
 
@@ -212,8 +211,6 @@ def samples_of(
         Region on the grid of the image. Default: the inner foreground.
     margin_mm : float
         Dilation of the mask in mm.
-    n_bins : int
-        Number of intensity bins.
     max_points : int
         Maximum number of points.
 
@@ -236,7 +233,7 @@ def samples_of(
         index = index[np.sort(np.random.default_rng(0).choice(len(index), max_points, replace=False))]
     values = data[tuple(index.T)].astype(np.float64)
     points = small.grid.world(index.astype(float))
-    return Samples(points, values, *binned(values, n_bins))
+    return Samples(points, values, *binned(values, METHOD.sampling.bins))
 
 
 def inner_foreground(image: Image, spacing_mm: float = METHOD.sampling.inner_spacing_mm) -> LabelImage:

@@ -216,6 +216,8 @@ class SamplingMethod:
         voxel more than the wanted voxel size.
     range_percentiles : tuple of float
         Percentiles of the intensities between which the bins of a histogram lie.
+    bins : int
+        Bins of the intensities of the fixed image, whose conditional means predict the moving image.
     min_points : int
         Minimum number of points for a registration.
     """
@@ -228,6 +230,7 @@ class SamplingMethod:
     smoothed_up_to: float = 1.5
     rounded_up: float = 0.26
     range_percentiles: tuple[float, float] = (0.5, 99.5)
+    bins: int = 32
     min_points: int = 200
 
 
