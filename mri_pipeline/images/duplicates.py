@@ -32,8 +32,7 @@ def scan_digest(image: Image) -> str:
 
     Examples
     --------
-    >>> from mri_pipeline.core.method import METHOD
-    from mri_pipeline.core.spatial import Grid
+    >>> from mri_pipeline.core.spatial import Grid
     >>> data = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     >>> scan = Image(data, Grid((2, 3, 4), np.eye(4)))
     >>> scan_digest(scan) == scan_digest(Image(2 * data + 5, scan.grid).reoriented("LPI"))
