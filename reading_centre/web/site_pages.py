@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
@@ -61,7 +62,7 @@ def _form(request: Request) -> Response:
     door = door_of(request)
     return page(
         request, "site_upload", gate=door.gate.value, subjects=door.site.subjects, visits=door.protocol.visits,
-        most_mb=door.protocol.max_upload_mb, job=None,
+        most_mb=door.protocol.max_upload_mb, identity=json.dumps(door.browser_identity()), job=None,
     )  # fmt: skip
 
 
@@ -73,8 +74,11 @@ def _upload(request: Request, upload: str) -> Response:
     if job.state in {JobState.WAITING, JobState.RUNNING}:
         worker_of(request).start()
     received = WaitingUpload(room_of(request).trial, job.code).received
-    subject = _name_of(request, job, door_of(request).names())
-    return page(request, "site_verdict", job=job, subject=subject, received=received, **_verdict(job))
+    door = door_of(request)
+    return page(
+        request, "site_verdict", job=job, subject=_name_of(request, job, door.names()), received=received,
+        identity=json.dumps(door.browser_identity()), **_verdict(job),
+    )  # fmt: skip
 
 
 def _verdict(job: Job) -> dict[str, Any]:

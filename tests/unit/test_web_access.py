@@ -88,7 +88,7 @@ def _routes(routes):
 
 def test_every_endpoint_declares_its_roles(room):
     declared = endpoints(create_app(room))
-    assert len(declared) == 51
+    assert len(declared) == 52
     public = {key for key, roles in declared.items() if EVERYBODY in roles}
     assert public == {("GET", "/login"), ("POST", "/login"), ("POST", "/logout")}
     assert all(roles for roles in declared.values())
@@ -143,7 +143,7 @@ def test_roles_by_endpoints_by_own_and_other(room, who):
             refused = 422 if method == "PATCH" else 404  # PATCH without its headers
             assert unknown.status_code == refused, path
             mine = {409} if path.endswith("sign") else {200, 422} if method in {"POST", "PATCH"} else {200}
-            mine |= {404} if path.endswith("/report") else set()  # of a visit there is none
+            mine |= {404} if path.endswith(("/report", "/previous/{kind}")) else set()  # there is none
             assert answer.status_code in (mine if who == OWNERS[owned] else {refused}), path
             if who != OWNERS[owned]:
                 assert answer.content == unknown.content, path

@@ -237,6 +237,7 @@ class ReadingRoom:
                 "lesions": case.lesions(),
                 "reasons": [{"code": code, "text": text} for code, text in REASONS.items()],
                 "changes_asked": bool(case.asked),
+                "confirmed_before": [kind.value for kind in case.confirmed_before],
                 "adjudication": {"differs_in": list(case.dispute.reasons)} if case.dispute else None,
                 "next_number": len(case.edits) + 1,
                 "counts": case.counts(),
