@@ -62,6 +62,8 @@ BODIES = {
     "lease": {"client": "tab", "take_over": False},
     "sign": {"login": "R1", "password": PASSWORDS["R1"], "seen": ""},
 }
+OWN = ("/password", "/authenticator", "/authenticator/confirm")
+"""Addresses of the own account."""
 ROLES = {"R1": Role.READER, "R2": Role.READER, "ADJ": Role.ADJUDICATOR} | {
     code: Role(role) for code, (role, _site, _password) in STAFF.items()
 }
@@ -88,14 +90,14 @@ def _routes(routes):
 
 def test_every_endpoint_declares_its_roles(room):
     declared = endpoints(create_app(room))
-    assert len(declared) == 52
+    assert len(declared) == 55
     public = {key for key, roles in declared.items() if EVERYBODY in roles}
     assert public == {("GET", "/login"), ("POST", "/login"), ("POST", "/logout")}
     assert all(roles for roles in declared.values())
     readers = {path for (_, path), roles in declared.items() if roles & READING_ROLES}
-    assert all(path in {"/", "/password"} or path.startswith(("/reading/", "/api/reading/")) for path in readers)
+    assert all(path in {"/", *OWN} or path.startswith(("/reading/", "/api/reading/")) for path in readers)
     changes = [key for key, roles in declared.items() if Role.AUDITOR in roles and key[0] != "GET"]
-    assert changes == [("POST", "/password")]  # an auditor changes nothing but the own password
+    assert changes == [("POST", path) for path in OWN]  # an auditor changes nothing but the own account
     assert not [path for (_, path), roles in declared.items() if Role.SITE in roles and "office" in path]
 
 
@@ -150,8 +152,8 @@ def test_roles_by_endpoints_by_own_and_other(room, who):
 
 
 def allowed_status(method, path, role):
-    if path == "/password":
-        return {200} if method == "GET" else {401}  # without the present one
+    if path in OWN:
+        return {200} if method == "GET" else {401, 422}  # without the present password or a code
     if path == "/":
         return {200} if role in READING_ROLES else {303}
     if method == "GET":

@@ -142,7 +142,7 @@ def test_no_name_leaves_the_browser(person, office, scans, tmp_path):
     expect(page.locator("#chosen")).to_contain_text("removed from 48 files")
     send(page)
     verdict(page)
-    names = ingest_trial.IDENTITIES
+    names = [name.upper() for name in ingest_trial.IDENTITIES[:4]]  # without the date of the scan
     assert all(name in archive.read_bytes().upper() for name in names)
     whole = b"".join(sent)
     assert len(whole) > 100_000
