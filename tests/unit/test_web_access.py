@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
@@ -167,6 +169,33 @@ def test_an_endpoint_without_a_declaration_is_refused(room):
     client = browser(room, "R1")
     bare = TestClient(app, SITE, cookies=client.cookies, follow_redirects=False)
     assert bare.get("/forgotten").status_code == 403
+
+
+def test_a_slow_opening_makes_no_other_reader_wait(room, monkeypatch):
+    """Openings of one subject, and of one reader, follow each other."""
+    first = next(case for case in room.worklists.of("R1") if case.subject == SUBJECTS[0])
+    others = [next(c for c in room.worklists.of("R2") if c.subject == subject) for subject in SUBJECTS]
+    begun, go_on, opened, open_ = threading.Event(), threading.Event(), [], room.opener.open
+
+    def slow(assignment, lock):
+        opened.append(assignment.code)
+        if assignment.code == first.code:
+            begun.set()
+            assert go_on.wait(60)
+        return open_(assignment, lock)
+
+    monkeypatch.setattr(room.opener, "open", slow)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(room.case, first)
+        assert begun.wait(60)
+        room.case(others[1])
+        same = pool.submit(room.case, others[0])
+        with pytest.raises(TimeoutError):
+            same.result(0.3)
+        assert opened == [first.code, others[1].code]
+        go_on.set()
+        waiting.result()
+        same.result()
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------

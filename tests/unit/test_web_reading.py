@@ -5,7 +5,7 @@ import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Lock, Thread
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -639,7 +639,7 @@ def test_a_case_that_leaves_the_memory_during_an_operation_is_opened_again_with_
     assert desk.case["next_number"] == 2
 
 
-def test_two_requests_open_one_case(room, monkeypatch):
+def test_two_requests_open_one_case(room):
     desk = desk_of(room, "wk04")
     own, cases = own_assignment(room, desk), []
 
@@ -650,10 +650,10 @@ def test_two_requests_open_one_case(room, monkeypatch):
             return self
 
         def __exit__(self, *_):
-            monkeypatch.setattr(room, "_opening", Lock())
+            room._openings.clear()
             in_another_thread(lambda: cases.append(room.case(own))).join()
 
-    monkeypatch.setattr(room, "_opening", Opening())
+    room._openings["reader R1"] = Opening()
     cases.append(room.case(own))
     assert len(cases) == 2
     assert cases[0] is cases[1]
