@@ -88,6 +88,26 @@ NAMES = (b"MUSTERMANN", b"ERIKA", b"HOSP-4711", b"19640812", b"LINDENWEG", b"HAU
          b"REQ98765", b"S4711")  # fmt: skip
 
 
+@pytest.mark.parametrize("charset", ["ISO_IR 100", "ISO_IR 192"])
+@pytest.mark.parametrize("spelling", ["MÜLLER-JÖNS", "Müller-Jöns", "müller-jöns"])
+def test_names_with_accents_are_found_in_any_case(original, charset, spelling):
+    dataset = pydicom.dcmread(original)
+    dataset.SpecificCharacterSet = charset
+    dataset.PatientName, dataset.SeriesDescription = "Müller-Jöns^Søren", f"flair {spelling} søren"
+    dataset.save_as(original)
+    kept = pydicom.dcmread(cleaned(original)).SeriesDescription
+    assert re.fullmatch(r"flair X{11,13} X{5,6}", kept)
+
+
+def test_a_public_element_of_unknown_type_is_kept_without_names(original):
+    content = original.read_bytes()
+    at = content.index(b"\x08\x00\x3e\x10LO")
+    length = int.from_bytes(content[at + 6 : at + 8], "little")
+    new = b"\x08\x00\x3e\x10UN\0\0" + length.to_bytes(4, "little")
+    original.write_bytes(content[:at] + new + content[at + 8 :])
+    assert pydicom.dcmread(cleaned(original)).SeriesDescription == "t2_flair_tra XXXXXXXXXX"
+
+
 @pytest.fixture
 def original(tmp_path) -> Path:
     (path, *_) = write_series(tmp_path / "series", dataclasses.replace(FLAIR, shape=(32, 24, 2)))

@@ -28,9 +28,9 @@ const OTHER_NAMES = [0x00101000, 0x00101001, 0x00101005];
 const CHARACTER_SET = 0x00080005;
 const LONG_VRS = new Set(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]);
 /** Types whose texts are searched for names of the patient; without a type, all are. */
-const TEXT_VRS = new Set(["", "AE", "CS", "LO", "SH", "UC"]);
+const TEXT_VRS = new Set(["", "AE", "CS", "LO", "SH", "UC", "UN"]);
 /** Types that are not kept: free text, names of persons, and bytes of which nobody knows what they mean. */
-const NEVER = new Set(["LT", "PN", "ST", "UN", "UR", "UT", "OB", "OW", "OD", "OF", "OL", "OV"]);
+const NEVER = new Set(["LT", "PN", "ST", "UR", "UT", "OB", "OW", "OD", "OF", "OL", "OV"]);
 const OF_META = new Set([0x00020001, SOP_CLASS, 0x00020003, TRANSFER_SYNTAX, 0x00020012, 0x00020013]);
 /** What of group 0008 says how an image was made; the rest of the group names people, institutions and requests. */
 const OF_IMAGE = new Set([
@@ -169,7 +169,7 @@ function filtered(reader, until, clean, people) {
     const start = reader.at;
     const value = reader.value(length);
     if (groupOf(tag) === 0x0010) people.set(tag, value);
-    if (!isKept(tag, vr)) continue;
+    if (!isKept(tag, vr) || (vr === "UN" && looksLikeItems(value))) continue;
     if (vr === "SQ" || (vr === "" && looksLikeItems(value))) {
       const inner = new Reader(reader.bytes.subarray(0, start + length), start, reader.explicit, true);
       kept.push({ tag, bytes: sequence(inner, tag, start + length, clean) });
@@ -243,13 +243,14 @@ async function afterFragments(file, place) {
 function personOf(people, utf8) {
   const decoder = new TextDecoder(utf8 ? "utf-8" : "latin1");
   const text = (/** @type {number} */ tag) => decoder.decode(people.get(tag) ?? new Uint8Array()).replace(/[\0 ]+$/, "");
-  const known = [PATIENT_ID, PATIENT_NAME, BIRTH_DATE, ...OTHER_NAMES].map((tag) => people.get(tag)).filter((value) => value !== undefined);
-  const bytes = known.map((value) => byteText(value).replace(/[\0 ]+$/, ""));
+  const known = [PATIENT_ID, PATIENT_NAME, BIRTH_DATE, ...OTHER_NAMES].map(text);
+  const spelt = known.flatMap((one) => [one, one.toUpperCase(), one.toLowerCase()]);
+  const bytes = [...spelt, ...spelt.map((one) => byteText(new TextEncoder().encode(one)))];
   return { number: text(PATIENT_ID), name: text(PATIENT_NAME), birth: text(BIRTH_DATE), bytes };
 }
 
 /**
- * @typedef {{ number: string, name: string, birth: string, bytes: string[] }} Person bytes: all names and numbers, undecoded
+ * @typedef {{ number: string, name: string, birth: string, bytes: string[] }} Person bytes: all names and numbers, a character for each byte, in Latin-1 and UTF-8
  * @typedef {{ pseudonyms: (person: Person) => Promise<{ number: string, name: string }>,
  *   masked: (person: Person) => (value: Uint8Array) => Uint8Array }} Identity
  */

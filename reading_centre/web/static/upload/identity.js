@@ -14,9 +14,8 @@ function plain(text, placeholders) {
 
 /** Words of a patient that are searched for: whole values, and parts of names. @param {import("./dicom.js").Person} person @param {string[]} common */
 function wordsOf({ bytes }, common) {
-  const values = bytes.map((text) => text.toUpperCase());
-  const parts = values.flatMap((text) => [text, ...text.split(/[\\^=,;\s/_|]+/)]);
-  return [...new Set(parts)].filter((word) => word.length >= SHORTEST && !/^[-+.\d]{1,6}$/.test(word) && !common.includes(word));
+  const parts = bytes.flatMap((text) => [text, ...text.split(/[\\^=,;\s/_|]+/)]);
+  return [...new Set(parts)].filter((word) => word.length >= SHORTEST && !/^[-+.\d]{1,6}$/.test(word) && !common.includes(word.toUpperCase()));
 }
 
 /** The bytes of a value as a text of as many characters. @param {Uint8Array} value */
