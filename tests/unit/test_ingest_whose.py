@@ -15,8 +15,8 @@ from mri_pipeline.core.provenance import settings_digest
 from qc import decision
 from reading_centre import cli
 from reading_centre.use_cases.trial import staging
-from reading_centre.use_cases.uploads import ingest as ingest_use_case
 from reading_centre.use_cases.uploads import visit_judgement
+from reading_centre.use_cases.uploads.ingest import visit as ingest_use_case
 from tests.unit import ingest_trial
 from tests.unit.dicom_factory import Patient
 from tests.unit.ingest_trial import SMALL, agree, ingest, opened, upload
@@ -177,11 +177,10 @@ def test_no_other_scan_is_accepted_between_comparison_and_entry(trial, tmp_path,
 
 def test_scans_of_an_older_registry_are_no_witnesses(trial, tmp_path):
     ingest(trial, upload(tmp_path / "a", specs=FLAIR))
-    with sqlite3.connect(trial.registry_file) as raw:
+    with closing(sqlite3.connect(trial.registry_file)) as raw, raw:
         raw.execute("UPDATE scans SET shifted_day = NULL")
         raw.execute("DELETE FROM keys")
         raw.execute("DELETE FROM images")
-    raw.close()
     other = upload(tmp_path / "b", day=-3, patient=replace(Patient(), name="Neu^Nina"), specs=FLAIR)
     assert ingest(trial, other, "wk04").contrasts == ("FLAIR",)
 

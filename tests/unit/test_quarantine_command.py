@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -33,8 +34,8 @@ from reading_centre import cli
 from reading_centre.use_cases.trial.init import init_trial
 from reading_centre.use_cases.uploads import desk as upload_desk
 from reading_centre.use_cases.uploads import quarantine as quarantine_use_case
-from reading_centre.use_cases.uploads.dummy_run import decide_dummy_run, receive_dummy_run
-from reading_centre.use_cases.uploads.ingest import receive_visit
+from reading_centre.use_cases.uploads.dummy_run.receive import decide_dummy_run, receive_dummy_run
+from reading_centre.use_cases.uploads.ingest.visit import receive_visit
 from reading_centre.use_cases.uploads.quarantine import list_quarantine, release_upload, retry_upload
 from tests.unit import dicom_factory as factory
 from tests.unit import ingest_trial
@@ -539,9 +540,8 @@ def test_an_earlier_dummy_run_does_not_change_a_newer_gate(trial, tmp_path, seco
     judged = dt.datetime.fromisoformat(entry.received) + dt.timedelta(seconds=seconds)
     with opened(trial) as registry:
         registry.record_dummy_run("S02", accepted=False, upload_digest="d9")
-    with sqlite3.connect(trial.registry_file) as raw:
+    with closing(sqlite3.connect(trial.registry_file)) as raw, raw:
         raw.execute("UPDATE sites SET gate_at = ? WHERE code = 'S02'", [judged.isoformat()])
-    raw.close()
     if seconds > 0:
         with pytest.raises(UsageError, match="site S02: expected its latest dummy run, found an earlier one"):
             retry_upload(trial.root, entry.name)

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ HEAD_OF_OLD = "c7a01ae0101f868cddbc3e3dbb500b96eb06747d5fe872ebef4670430d16037e"
 
 
 def write_old(path):
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.executescript(OLD.read_text())
     database.close()
     return path
