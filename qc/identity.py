@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from mri_pipeline.core.person_keys import comparable
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.registry import KnownScan, ScanIdentity, WithdrawnImages
@@ -120,7 +121,10 @@ def _patient(
     scan: ScanIdentity, subject: str, own: Sequence[KnownScan], others: Sequence[KnownScan]
 ) -> list[Finding]:
     findings = []
-    known = [{k.identity.person[part] for k in own} - {""} for part in range(3)]
+    known = [
+        {k.identity.person[part] for k in own if comparable(k.identity.person[part], key)}
+        for part, key in enumerate(scan.person)
+    ]
     agrees = [bool(key) and key in keys for key, keys in zip(scan.person, known, strict=True)]
     differs = [
         part

@@ -45,7 +45,8 @@ class InstanceFacts(BaseModel):
         number of one repeated character is not stated. Without both, `scanner_key` is that of a model.
     person_keys : tuple of 3 str
         Digests of patient number, name and birth date, each empty if it is not stated. Spaces, carets and case of a
-        name have no influence.
+        name have no influence. Digests of the pseudonyms of a site's browser begin with another letter
+        (`mri_pipeline.core.person_keys`).
     study_day : int or None
         Day of the study as proleptic ordinal.
     acquired_s, contrast_start_s : float or None

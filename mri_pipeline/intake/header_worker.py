@@ -26,16 +26,17 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
+from mri_pipeline.core.person_keys import person_key
 from mri_pipeline.core.processes import collect_rarely
 from mri_pipeline.intake.facts import Fault, FileReport, InstanceFacts, ObjectKind
 from mri_pipeline.intake.header_values import header_kind, header_values
+from mri_pipeline.intake.identities import PLACEHOLDERS
 from mri_pipeline.intake.odd_numbers import OddValue, repair_numbers
 
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _DICOMDIR = "1.2.840.10008.1.3.10"
-_PLACEHOLDERS = {"ANON", "ANONYMOUS", "ANONYMIZED", "ANONYMISED", "UNKNOWN", "NONE", "NA", "N/A", "NULL", "PATIENT",
-                 "0", "00000000", "-"}  # fmt: skip
-"""Values that identify nobody."""
+_PSEUDONYMS = re.compile(r"PSN-([0-9a-f]{16})?\nPSN-([0-9a-f]{16})?\^([0-9a-f]{16})?\n")
+"""Number, name with birth date, and no birth date, as the browser of a site writes them."""
 
 _NO_DEVICE = re.compile(
     r"ANON(YM|YMOUS|YMI[SZ]ED)?|DEID(ENTIFIED)?|REDACTED|REMOVED|DELETED|CLEARED|MASKED|HIDDEN|BLANK|EMPTY"
@@ -191,7 +192,10 @@ def check_pixels(dataset: Dataset) -> None:
 
 
 def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
-    person = [_plain(dataset.get(k)) for k in ("PatientID", "PatientName", "PatientBirthDate")]
+    stated = [dataset.get(k) for k in ("PatientID", "PatientName", "PatientBirthDate")]
+    removed = _PSEUDONYMS.fullmatch("\n".join(str(value or "") for value in stated))
+    person = [part or "" for part in removed.groups()] if removed else list(map(_plain, stated))
+    kind = "pseudonym" if removed else "person"
     scanner = [
         str(dataset.get(k, "")).strip().upper()
         for k in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName")
@@ -200,7 +204,10 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
     if len(set(_significant(serial))) < 2:  # one repeated character, as de-identification leaves it
         serial = ""
     return {
-        "person_keys": tuple(part and digest(key, f"person {n}", part) for n, part in enumerate(person)),
+        "person_keys": tuple(
+            part and person_key(digest(key, f"{kind} {n}", part), pseudonym=bool(removed))
+            for n, part in enumerate(person)
+        ),
         "study_key": digest(key, "uid", _required(dataset, "StudyInstanceUID")),
         "series_key": digest(key, "uid", _required(dataset, "SeriesInstanceUID")),
         "instance_key": digest(key, "uid", _required(dataset, "SOPInstanceUID")),
@@ -221,7 +228,7 @@ def _plain(value: Any) -> str:
     """An identity without what consoles add: spaces, carets of empty parts, and other spellings of a name."""
     first = str(value or "").partition("=")[0]  # "=" precedes ideographic and phonetic spellings
     plain = re.sub(r"[\s^,]+", "", first).upper()
-    return "" if plain in _PLACEHOLDERS else plain
+    return "" if plain in PLACEHOLDERS else plain
 
 
 def digest(key: bytes, what: str, text: str) -> str:

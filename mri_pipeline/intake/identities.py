@@ -53,6 +53,13 @@ COMMON: Final = frozenset("""
 """Words of DICOM and of this project's output. A patient named Fast or Philips is not identified by them."""
 
 
+PLACEHOLDERS: Final = frozenset({
+    "ANON", "ANONYMOUS", "ANONYMIZED", "ANONYMISED", "UNKNOWN", "NONE", "NA", "N/A", "NULL", "PATIENT",
+    "0", "00000000", "-",
+})  # fmt: skip
+"""Values of a patient's number, name or birth date, without spaces, that identify nobody."""
+
+
 def is_short_number(identity: str) -> bool:
     """True if an identity is a number so short that a header may contain it by chance.
 

@@ -69,6 +69,8 @@ class AuditAction(StrEnum):
     LOGOUT = "logout"
     PASSWORD_CHANGE_BEGUN = "password change begun"  # noqa: S105 - an action
     PASSWORD_CHANGED = "password changed"  # noqa: S105 - an action
+    SECOND_FACTOR_ADDED = "authenticator app added"
+    SECOND_FACTOR_REMOVED = "authenticator app removed"
     AGREEMENT_WRITTEN = "agreement written"
     TABLES_WRITTEN = "tables written"
     DICOM_EXPORTED = "DICOM exported"

@@ -46,6 +46,7 @@ class Jobs:
         site: str = "",
         visit: str = "",
         size_bytes: int,
+        sent_whole: bool = False,
         quota: Quota | None = None,
     ) -> Job:
         """Enter an upload of which nothing is received yet.
@@ -57,6 +58,8 @@ class Jobs:
             Code of the person.
         site, visit, size_bytes
             As in `JobRow`.
+        sent_whole : bool, optional
+            True if the person agreed that files are sent with the patient's data. The audit trail has it.
         quota : Quota, optional
             Of the site.
 
@@ -74,7 +77,7 @@ class Jobs:
             if quota is not None:
                 _require_quota(session, quota, site, size_bytes)
             session.add(row)
-            _audit(session, row, AuditAction.UPLOAD_BEGUN)
+            _audit(session, row, AuditAction.UPLOAD_BEGUN, {"sent_whole": True} if sent_whole else None)
             return _job(row)
 
     def order(

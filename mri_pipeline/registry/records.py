@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 
+from mri_pipeline.core.person_keys import comparable
 from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.registry.schema import Gate, ScanState
 
@@ -112,7 +113,7 @@ class ScanIdentity:
         Returns
         -------
         bool
-            Parts that are not known are not compared.
+            Parts that are not known are not compared, nor a part of the patient's data with a pseudonym.
 
         Examples
         --------
@@ -121,7 +122,7 @@ class ScanIdentity:
         (True, False)
         """
         number, name, birth = (
-            None if not a or not b else a == b for a, b in zip(self.person, other.person, strict=True)
+            a == b if comparable(a, b) else None for a, b in zip(self.person, other.person, strict=True)
         )
         if number:
             return name or (name is None and birth is not False)

@@ -35,6 +35,7 @@ from mri_pipeline.registry.requirements import require_latest
 from mri_pipeline.registry.scan_registry import ScanRegistry
 from mri_pipeline.registry.scanner_gates import ScannerGates
 from mri_pipeline.registry.schema import Gate, SiteRow
+from mri_pipeline.registry.second_factors import SecondFactors
 from mri_pipeline.registry.sessions import Sessions
 from mri_pipeline.registry.settings import enter_settings, recorded_settings, settings_of
 from mri_pipeline.registry.site_queries import Question, SiteQueries, enter_queries
@@ -205,6 +206,11 @@ class Registry(ScanRegistry, ReadRegistry):
     def measures(self) -> Measures:
         """The measures of the uploads."""
         return Measures(self._engine)
+
+    @property
+    def second_factors(self) -> SecondFactors:
+        """The authenticator apps of the people."""
+        return SecondFactors(self._engine)
 
     @property
     def sessions(self) -> Sessions:

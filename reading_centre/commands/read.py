@@ -46,6 +46,10 @@ def read(
             "--one-time", help="With --account: the person has to change the password at the first login."
         ),
     ] = False,
+    without_app: Annotated[
+        bool,
+        typer.Option("--without-app", help="With --account: remove the person's authenticator app (lost device)."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Export worklists, import the decisions of readers, sign and lock reads, make accounts.
@@ -55,7 +59,6 @@ def read(
     from reading_centre.use_cases.reading import lock as read_lock
     from reading_centre.use_cases.reading.export_reads import export_reads
     from reading_centre.use_cases.reading.import_reads import import_reads
-    from reading_centre.use_cases.trial.people import account_line
 
     options = {"--export": export, "--import": take, "--lock": lock, "--unlock": unlock, "--account": account}
     chosen = [name for name, value in options.items() if value]
@@ -67,11 +70,12 @@ def read(
         )
     if not reader and export is None:
         raise UsageError(f"expected --reader with {chosen[0]}, found none", hint="for example --reader R1")
-    if one_time and not account:
-        raise UsageError("--one-time: expected --account, found none", hint="add --account")
+    for name, given in {"--one-time": one_time, "--without-app": without_app}.items():
+        if given and not account:
+            raise UsageError(f"{name}: expected --account, found none", hint="add --account")
     proof = read_lock.Proof(key_file, ask_password)
     if account:
-        say(account_line(trial, person=reader, key_file=key_file, password=_ask_new_password, one_time=one_time))
+        say(_account(trial, reader, key_file, one_time=one_time, without_app=without_app))
         return
     if export is not None:
         summary = export_reads(trial, export, reader=reader)
@@ -87,6 +91,19 @@ def read(
     if export is None:
         renew_reports(trial)
     _report(summary, as_json=as_json)
+
+
+def _account(trial: Path, person: str, key_file: Path | None, *, one_time: bool, without_app: bool) -> str:
+    from reading_centre.use_cases.trial.people import account_line, remove_app
+
+    if not without_app:
+        return account_line(trial, person=person, key_file=key_file, password=_ask_new_password, one_time=one_time)
+    if one_time or key_file is not None:
+        raise UsageError(
+            "--without-app: expected no --one-time and no --key-file", hint="remove the app first, then set them"
+        )
+    remove_app(trial, person=person)
+    return f"{person} signs in without a code from now on."
 
 
 def _report(summary: dict[str, int | str | list[str]], *, as_json: bool) -> None:

@@ -40,7 +40,7 @@ from reading_centre.qualification.reference_checks import OQ_TRUTH
 from reading_centre.qualification.requirements import load_requirements, load_tests
 from reading_centre.qualification.storage import IQ_TRIAL, Place
 from reading_centre.use_cases.demo import Say, analyse, simulate
-from reading_centre.use_cases.trial.people import person_of
+from reading_centre.use_cases.trial.people import is_replaced, person_of
 from reading_centre.use_cases.trial.private_folder import private_folder, sweep
 
 MEANING: Final = "I have reviewed this report and confirm that it has the results of this qualification"
@@ -125,7 +125,7 @@ def qualify_trial(
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    signer = _signer(protocol, by) if by else None
+    signer = _signer(trial, protocol, by) if by else None
     own_cases = read_cases(cases) if cases is not None else []
     if pdf:
         chromium()
@@ -181,7 +181,7 @@ def _signed(
         raise
 
 
-def _signer(protocol: Protocol, by: str) -> Account:
+def _signer(trial: Trial, protocol: Protocol, by: str) -> Account:
     account = person_of(protocol, by)
     if account is not None and account.one_time_password_hash:
         raise SettingsError(
@@ -194,6 +194,12 @@ def _signer(protocol: Protocol, by: str) -> Account:
             + ("none of this code" if account is None or not account.password_hash else "a person of a site"),
             hint="make an account: mri-pipeline read TRIAL --account --reader CODE",
         )
+    with Registry.open(trial, protocol) as registry:
+        if is_replaced(registry, account):
+            raise SettingsError(
+                f"--by: expected the present password of {account.code} in trial.toml, found one that was replaced",
+                hint="restore the present trial.toml, or set another password",
+            )
     return account
 
 

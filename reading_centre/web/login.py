@@ -14,6 +14,7 @@ from reading_centre.use_cases.trial.people import is_replaced
 from reading_centre.web.access import room_of
 
 WRONG = "Login or password is wrong. Try again, or ask the reading centre."
+WRONG_CODE = "With an authenticator app, enter its present code. A code can be used once."
 LOCKED_OUT = "There were too many failed attempts. Try again in 15 minutes, or ask the reading centre."
 
 
@@ -25,7 +26,9 @@ class LockedOutError(Exception):
     """There were too many failed attempts."""
 
 
-def checked_account(request: Request, login: str, password: str, *, purpose: AuditAction) -> tuple[Account, str]:
+def checked_account(
+    request: Request, login: str, password: str, *, purpose: AuditAction, code: str | None = None
+) -> tuple[Account, str]:
     """The person of a login and a password.
 
     Parameters
@@ -34,6 +37,8 @@ def checked_account(request: Request, login: str, password: str, *, purpose: Aud
     login, password : str
     purpose : AuditAction
         Action of the audit entry of a wrong password.
+    code : str, optional
+        Of the authenticator app of a person who has one. None: it is not asked for.
 
     Returns
     -------
@@ -46,7 +51,7 @@ def checked_account(request: Request, login: str, password: str, *, purpose: Aud
     LockedOutError
         If there were too many failed attempts. The password is not checked.
     WrongPasswordError
-        If they do not belong together.
+        If they do not belong together, or the code is wrong or was used.
     """
     room = room_of(request)
     sessions = room.registry.sessions
@@ -58,7 +63,10 @@ def checked_account(request: Request, login: str, password: str, *, purpose: Aud
         account = require_password(person or _nobody(), password)
     except UsageError:  # SettingsError is one, too
         account = ""
-    if person is None or not account or is_replaced(room.registry, person):
+    wrong = person is None or not account or is_replaced(room.registry, person)
+    if person is not None and not wrong and code is not None:
+        wrong = not room.registry.second_factors.accepts(person.code, code)
+    if person is None or wrong:
         room.registry.audit(purpose, reader="" if person is None else person.code)
         raise WrongPasswordError
     sessions.succeeded(attempt)

@@ -159,7 +159,8 @@ def _people(request: Request) -> Response:
     room = room_of(request)
     everybody = (*room.people.protocol.readers, *room.people.protocol.accounts)
     logins = {entry.reader: entry.at for entry in room.registry.audit_entries(AuditAction.LOGIN)}
-    people = [(one, logins.get(one.code, "")) for one in everybody]
+    has_app = room.registry.second_factors.is_on
+    people = [(one, logins.get(one.code, ""), has_app(one.code)) for one in everybody]
     return page(request, "people", people=people, now=dt.datetime.now(dt.UTC))
 
 

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mri_pipeline.core.accounts import READING_ROLES, Role
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.one_time_codes import otpauth_uri
 from mri_pipeline.reading.accounts import MIN_PASSWORD
 from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction
@@ -18,7 +19,14 @@ from mri_pipeline.registry.sessions import ABSOLUTE_LIMIT
 from reading_centre.use_cases.reading.faults import BreakError
 from reading_centre.use_cases.trial.people import set_password
 from reading_centre.web.access import COOKIE, EVERYBODY, OWN_PASSWORD, allow, room_of, user_of
-from reading_centre.web.login import LOCKED_OUT, WRONG, LockedOutError, WrongPasswordError, checked_account
+from reading_centre.web.login import (
+    LOCKED_OUT,
+    WRONG,
+    WRONG_CODE,
+    LockedOutError,
+    WrongPasswordError,
+    checked_account,
+)
 from reading_centre.web.render import MENUS, form_of, message_of, minute, page
 
 router = APIRouter()
@@ -52,16 +60,17 @@ def _login_page(request: Request) -> Response:
 async def _login(request: Request) -> Response:
     """Start a session."""
     form = await form_of(request)
-    return await run_in_threadpool(_logged_in, request, form.get("login", ""), form.get("password", ""))
+    name, password, code = (form.get(field, "") for field in ("login", "password", "code"))
+    return await run_in_threadpool(_logged_in, request, name, password, code)
 
 
-def _logged_in(request: Request, name: str, password: str) -> Response:
+def _logged_in(request: Request, name: str, password: str, code: str) -> Response:
     try:
-        person, account = checked_account(request, name, password, purpose=AuditAction.LOGIN_REFUSED)
+        person, account = checked_account(request, name, password, purpose=AuditAction.LOGIN_REFUSED, code=code)
     except LockedOutError:
         return page(request, "login", 429, login=name, error=LOCKED_OUT)
     except WrongPasswordError:
-        return page(request, "login", 401, login=name, error=WRONG)
+        return page(request, "login", 401, login=name, error=f"{WRONG} {WRONG_CODE}")
     token = room_of(request).registry.sessions.open(person.code, account)
     response = RedirectResponse("/", 303)
     response.set_cookie(
@@ -117,6 +126,57 @@ def _password_changed(request: Request, old: str, new: str, again: str) -> Respo
     except UsageError as error:
         return _password_form(request, message_of(error), 422)
     return RedirectResponse("/login", 303)
+
+
+@router.get("/authenticator")
+@allow(*Role)
+def _authenticator_page(request: Request) -> Response:
+    """The authenticator app of the person."""
+    return _authenticator_form(request)
+
+
+def _authenticator_form(request: Request, error: str = "", status: int = 200, **more: str) -> Response:
+    has_app = room_of(request).registry.second_factors.is_on(user_of(request).code)
+    return page(request, "authenticator", status, error=error, has_app=has_app, **more)
+
+
+@router.post("/authenticator")
+@allow(*Role)
+async def _authenticator(request: Request) -> Response:
+    """Show a new secret once, or remove the app."""
+    form = await form_of(request)
+    return await run_in_threadpool(_authenticator_changed, request, form.get("password", ""), form.get("code", ""))
+
+
+def _authenticator_changed(request: Request, password: str, code: str) -> Response:
+    room, user = room_of(request), user_of(request)
+    try:
+        checked_account(request, user.code, password, purpose=AuditAction.LOGIN_REFUSED, code=code)
+    except LockedOutError:
+        return _authenticator_form(request, LOCKED_OUT, 429)
+    except WrongPasswordError:
+        return _authenticator_form(request, f"The password is wrong. {WRONG_CODE}", 401)
+    factors = room.registry.second_factors
+    if factors.remove(user.code, by=user.code):
+        return RedirectResponse("/authenticator", 303)
+    secret = factors.begin(user.code)
+    uri = otpauth_uri(secret, account=user.code, issuer=room.protocol.name)
+    return _authenticator_form(request, secret=secret, uri=uri)
+
+
+@router.post("/authenticator/confirm")
+@allow(*Role)
+async def _authenticator_confirm(request: Request) -> Response:
+    """Take the new secret into use."""
+    form = await form_of(request)
+    return await run_in_threadpool(_authenticator_confirmed, request, form.get("code", ""))
+
+
+def _authenticator_confirmed(request: Request, code: str) -> Response:
+    if room_of(request).registry.second_factors.confirm(user_of(request).code, code):
+        return RedirectResponse("/authenticator", 303)
+    error = "The code is wrong. Check the clock of the device and enter the present code, or begin again."
+    return _authenticator_form(request, error, 422, again="yes")
 
 
 @router.get("/")

@@ -117,6 +117,17 @@ def _read(request: Request, assignment: str, name: str, kind: str) -> Response:
     return Response(found[kind].astype("<u2").tobytes(), media_type="application/octet-stream")
 
 
+@router.get("/previous/{kind}")
+@allow(Role.READER)
+def _previous(request: Request, assignment: str, kind: str) -> Response:
+    """The confirmed lesions of the previous visit, if the protocol shows it."""
+    opened = room_of(request).case(_own(request, assignment))
+    found = {known.value: values for known, values in opened.confirmed_before.items()}
+    if kind not in found:
+        raise HTTPException(404, f"This case shows no earlier lesions of type {kind}. Reload the page.")
+    return Response(found[kind].astype("<u2").tobytes(), media_type="application/octet-stream")
+
+
 @router.post("/operations")
 @allow(Role.READER, Role.ADJUDICATOR)
 def _operations(
@@ -175,7 +186,8 @@ def _lease(request: Request, assignment: str, body: _Lease) -> Response:
 @allow(Role.READER, Role.ADJUDICATOR)
 def _summary(request: Request, assignment: str) -> Response:
     """Contradictions, questions and counts."""
-    return JSONResponse(summary_to_sign(room_of(request), _own(request, assignment)))
+    summary = summary_to_sign(room_of(request), _own(request, assignment))
+    return JSONResponse(summary | {"ask_login": not user_of(request).has_signed})
 
 
 @router.post("/sign")

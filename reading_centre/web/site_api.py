@@ -37,6 +37,7 @@ class _Begin(BaseModel):
     visit: Annotated[str, Field(max_length=32, pattern=_TEXT)] = ""
     before_infusion: bool | None = None
     replace_because: Annotated[str, Field(max_length=500, pattern=_TEXT)] = ""
+    sent_whole: bool = False
 
 
 def portal_of(request: Request) -> SitePortal:
@@ -86,7 +87,7 @@ def _begin(request: Request, body: _Begin) -> Response:
         JobKind(body.kind), body.size, body.content,
         subject=body.subject.strip() if is_visit else "", visit=body.visit if is_visit else "",
         before_infusion=body.before_infusion if is_visit else None,
-        replace_because=body.replace_because.strip() if is_visit else "",
+        replace_because=body.replace_because.strip() if is_visit else "", sent_whole=body.sent_whole,
     )  # fmt: skip
     job = portal_of(request).begin(stated, account=user_of(request).code)
     return JSONResponse({"upload": job.code}, 201, headers={"Location": f"{router.prefix}/{job.code}", **_TUS})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
@@ -61,7 +62,7 @@ def _form(request: Request) -> Response:
     portal = portal_of(request)
     return page(
         request, "site_upload", gate=portal.gate.value, subjects=portal.site.subjects, visits=portal.protocol.visits,
-        most_mb=portal.protocol.max_upload_mb, job=None,
+        most_mb=portal.protocol.max_upload_mb, identity=json.dumps(portal.browser_identity()), job=None,
     )  # fmt: skip
 
 
@@ -73,8 +74,11 @@ def _upload(request: Request, upload: str) -> Response:
     if job.state in {JobState.WAITING, JobState.RUNNING}:
         worker_of(request).start()
     received = WaitingUpload(room_of(request).trial, job.code).received
-    subject = _name_of(request, job, portal_of(request).names())
-    return page(request, "site_verdict", job=job, subject=subject, received=received, **_verdict(job))
+    portal = portal_of(request)
+    return page(
+        request, "site_verdict", job=job, subject=_name_of(request, job, portal.names()), received=received,
+        identity=json.dumps(portal.browser_identity()), **_verdict(job),
+    )  # fmt: skip
 
 
 def _verdict(job: Job) -> dict[str, Any]:

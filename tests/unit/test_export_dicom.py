@@ -2,8 +2,12 @@
 
 import csv
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 from datetime import UTC, datetime
+from pathlib import Path
 
 import highdicom as hd
 import numpy as np
@@ -25,8 +29,10 @@ from mri_pipeline.dicom_export.codes import KINDS
 from mri_pipeline.dicom_export.describe import NO_DATE, NO_TIME, ObjectOf, moment, with_required
 from mri_pipeline.dicom_export.report import make_report
 from mri_pipeline.dicom_export.segmentation import make_segmentation
+from mri_pipeline.registry import Registry
 from reading_centre import cli
 from reading_centre.use_cases.reading.lock import unlock_read
+from reading_centre.use_cases.tables import export_dicom as command
 from reading_centre.use_cases.tables.counting import counted_masks
 from reading_centre.use_cases.tables.export_dicom import export_dicom
 from tests.unit.export_trial import SERIES, add_flair, faults, segments_by_pydicom, source_points
@@ -300,6 +306,56 @@ def test_the_same_state_gives_the_same_bytes_and_replaces_the_earlier_export(tri
     assert [entry.details["provisional"] for entry in entries] == [False, False]
     assert entries[0].details["manifest"] == entries[1].details["manifest"]
     assert entries[1].details["visits"] == [f"{CODE} {visit}" for visit in VISITS]
+
+
+def killed(step: int, trial) -> int:
+    """Exit code of a process that kills itself before step number `step` of an export."""
+
+    def run():
+        seen = []
+
+        def guarded(function):
+            def call(*args, **kwargs):
+                seen.append(function)
+                if len(seen) > step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return function(*args, **kwargs)
+
+            return call
+
+        for owner, name in (
+            (command, "_write_lists"), (command, "write_manifest"), (command, "sync_tree"),
+            (command, "replace_folder"), (Registry, "audit"), (Path, "unlink"),
+        ):  # fmt: skip
+            setattr(owner, name, guarded(getattr(owner, name)))
+        export_dicom(trial.root)
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def test_a_killed_export_leaves_a_whole_one_or_none(trial):
+    folder = trial.root / "dicom"
+    before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for step in range(100):
+        earlier = step % 2 == 0
+        if not earlier:
+            shutil.rmtree(folder, ignore_errors=True)
+        code = killed(step, trial)
+        assert code in {0, -signal.SIGKILL}
+        assert folder.exists() or not earlier
+        if folder.exists():
+            found = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            assert found == before
+        if code == 0:
+            break
+    assert step >= 5
+    assert folder.exists()
+    assert not list(trial.root.glob(".dicom.*"))  # nothing of the killed commands is left
+    with registry_of(trial) as registry:
+        assert registry.differences_from_audit() == []
 
 
 def test_without_the_flag_only_locked_reads_and_with_it_each_object_states_its_source(trial, tmp_path, capsys):

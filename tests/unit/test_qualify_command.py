@@ -11,10 +11,11 @@ import pytest
 
 from mri_pipeline.core.errors import ExternalToolError, ImageError, UsageError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.protocol import LesionRules, load_protocol
 from mri_pipeline.core.spatial import Grid, LabelImage
 from mri_pipeline.lesions.scoring.scores import score_masks
-from mri_pipeline.reading.accounts import password_hash
+from mri_pipeline.reading.accounts import account_fingerprint, password_hash
+from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import utc_now
 from qc.reports.qualification import (
     Line,
@@ -32,6 +33,7 @@ from reading_centre.qualification.checks import CheckFinding
 from reading_centre.qualification.requirements import load_requirements
 from reading_centre.use_cases import qualify
 from reading_centre.use_cases.trial.audit_verify import verify_trial
+from reading_centre.use_cases.trial.people import person_of
 from tests.unit.html_page import Page
 from tests.unit.locked_trial import behind_the_trail, registry_of
 
@@ -374,6 +376,17 @@ def test_an_interrupt_at_the_question_leaves_no_report(trial):
 def test_a_person_without_account_or_of_a_site_is_refused_before_the_work(trial, capsys, by, found):
     assert cli.invoke(["qualify", str(trial.root), "--by", by]) == 2
     assert f"found {found}" in capsys.readouterr().err
+    assert reports_of(trial) == []
+
+
+def test_a_replaced_password_that_came_back_signs_nothing(trial, capsys):
+    protocol = load_protocol(trial.protocol_file)
+    account = person_of(protocol, "QA")
+    with Registry.open(trial, protocol) as registry:
+        fingerprint = account_fingerprint(account)
+        registry.sessions.password_changed("QA", replaced=fingerprint, present="0" * 64)
+    assert cli.invoke(["qualify", str(trial.root), "--by", "QA"]) == 2
+    assert "expected the present password of QA" in capsys.readouterr().err
     assert reports_of(trial) == []
 
 

@@ -50,6 +50,14 @@ def test_a_black_hole_on_or_beside_an_enhancing_lesion_is_refused(gel):
         check_read(masks, RULES, what=WHAT)
 
 
+def test_all_black_holes_that_enhance_are_named():
+    masks = read([A, B], gel=[A, B], holes=[A, B])
+    with pytest.raises(
+        UsageError, match=r"found \d+\.0 mm3 at voxel [\d, ]+; \d+\.0 mm3 at voxel [\d, ]+ at an enhancing"
+    ):
+        check_read(masks, RULES, what=WHAT)
+
+
 def test_enhancement_that_is_no_lesion_refuses_no_black_hole():
     _, notes = check_read(read([A], gel=[(2, 3, 2, 3, 2, 3)], holes=[A]), RULES, what=WHAT)
     assert notes == ["item BCDF2345: the GEL lesion of 2.0 mm3 at voxel 3, 3, 3 is too small to count"]

@@ -1,6 +1,7 @@
 """The registry of version 0.1.0 with its data becomes one of the present layout, in SQLite and in PostgreSQL."""
 
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sqlalchemy import MetaData, create_engine, inspect, text
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.one_time_codes import STEP_S, code_at
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.registry import Gate, Registry, ScannerFacts, ScannerState, ScanState, migrate
@@ -20,6 +22,7 @@ from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import open_engine, writing
 from mri_pipeline.registry.job_records import SHORT, JobKind, JobState
 from mri_pipeline.registry.schema import SCHEMA_VERSION, Base
+from mri_pipeline.registry.sessions import Sessions
 from mri_pipeline.registry.trail import append
 
 FROM_VISITS = ScannerFacts("Maker", "Other", "v1", 3.0, "")
@@ -319,3 +322,26 @@ def test_a_new_registry_on_postgresql(postgresql_url, tmp_path):
         assert registry.verify_audit()[0] == 6
         assert registry.differences_from_audit() == []
     assert not (tmp_path / "registry.sqlite").exists()
+
+
+def test_layout_8_keeps_its_sessions_and_may_have_authenticator_apps(old, monkeypatch):
+    trial, protocol = old
+    with monkeypatch.context() as patch:
+        engine = open_engine(protocol.database_url, trial.registry_file)
+        upgrade = command.upgrade
+        patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "8"))
+        with writing(engine) as session:
+            migrate.upgrade(session.connection(), layout=2)
+        token = Sessions(engine).open("R1", "f" * 64)
+        engine.dispose()
+    with Registry.open(trial, protocol) as registry:
+        assert registry.sessions.find(token).account == "R1"
+        (entry,) = registry.audit_entries("registry migrated")
+        assert (entry.details["from"], entry.details["to"]) == (8, SCHEMA_VERSION)
+        factors = registry.second_factors
+        assert factors.accepts("R1", "")
+        secret = factors.begin("R1")
+        step = int(time.time()) // STEP_S
+        assert factors.confirm("r1", code_at(secret, step - 1))
+        assert not factors.accepts("R1", code_at(secret, step - 1))
+        assert factors.accepts("R1", code_at(secret, step))

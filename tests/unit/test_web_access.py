@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
@@ -62,6 +64,8 @@ BODIES = {
     "lease": {"client": "tab", "take_over": False},
     "sign": {"login": "R1", "password": PASSWORDS["R1"], "seen": ""},
 }
+OWN = ("/password", "/authenticator", "/authenticator/confirm")
+"""Addresses of the own account."""
 ROLES = {"R1": Role.READER, "R2": Role.READER, "ADJ": Role.ADJUDICATOR} | {
     code: Role(role) for code, (role, _site, _password) in STAFF.items()
 }
@@ -88,14 +92,14 @@ def _routes(routes):
 
 def test_every_endpoint_declares_its_roles(room):
     declared = endpoints(create_app(room))
-    assert len(declared) == 51
+    assert len(declared) == 55
     public = {key for key, roles in declared.items() if EVERYBODY in roles}
     assert public == {("GET", "/login"), ("POST", "/login"), ("POST", "/logout")}
     assert all(roles for roles in declared.values())
     readers = {path for (_, path), roles in declared.items() if roles & READING_ROLES}
-    assert all(path in {"/", "/password"} or path.startswith(("/reading/", "/api/reading/")) for path in readers)
+    assert all(path in {"/", *OWN} or path.startswith(("/reading/", "/api/reading/")) for path in readers)
     changes = [key for key, roles in declared.items() if Role.AUDITOR in roles and key[0] != "GET"]
-    assert changes == [("POST", "/password")]  # an auditor changes nothing but the own password
+    assert changes == [("POST", path) for path in OWN]  # an auditor changes nothing but the own account
     assert not [path for (_, path), roles in declared.items() if Role.SITE in roles and "office" in path]
 
 
@@ -143,15 +147,15 @@ def test_roles_by_endpoints_by_own_and_other(room, who):
             refused = 422 if method == "PATCH" else 404  # PATCH without its headers
             assert unknown.status_code == refused, path
             mine = {409} if path.endswith("sign") else {200, 422} if method in {"POST", "PATCH"} else {200}
-            mine |= {404} if path.endswith("/report") else set()  # of a visit there is none
+            mine |= {404} if path.endswith(("/report", "/previous/{kind}")) else set()  # there is none
             assert answer.status_code in (mine if who == OWNERS[owned] else {refused}), path
             if who != OWNERS[owned]:
                 assert answer.content == unknown.content, path
 
 
 def allowed_status(method, path, role):
-    if path == "/password":
-        return {200} if method == "GET" else {401}  # without the present one
+    if path in OWN:
+        return {200} if method == "GET" else {401, 422}  # without the present password or a code
     if path == "/":
         return {200} if role in READING_ROLES else {303}
     if method == "GET":
@@ -165,6 +169,33 @@ def test_an_endpoint_without_a_declaration_is_refused(room):
     client = browser(room, "R1")
     bare = TestClient(app, SITE, cookies=client.cookies, follow_redirects=False)
     assert bare.get("/forgotten").status_code == 403
+
+
+def test_a_slow_opening_makes_no_other_reader_wait(room, monkeypatch):
+    """Openings of one subject, and of one reader, follow each other."""
+    first = next(case for case in room.worklists.of("R1") if case.subject == SUBJECTS[0])
+    others = [next(c for c in room.worklists.of("R2") if c.subject == subject) for subject in SUBJECTS]
+    begun, go_on, opened, open_ = threading.Event(), threading.Event(), [], room.opener.open
+
+    def slow(assignment, lock):
+        opened.append(assignment.code)
+        if assignment.code == first.code:
+            begun.set()
+            assert go_on.wait(60)
+        return open_(assignment, lock)
+
+    monkeypatch.setattr(room.opener, "open", slow)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(room.case, first)
+        assert begun.wait(60)
+        room.case(others[1])
+        same = pool.submit(room.case, others[0])
+        with pytest.raises(TimeoutError):
+            same.result(0.3)
+        assert opened == [first.code, others[1].code]
+        go_on.set()
+        waiting.result()
+        same.result()
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------

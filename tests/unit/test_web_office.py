@@ -17,6 +17,7 @@ from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry, ScannerFacts
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind
 from reading_centre.use_cases.office.visits import site_overview, totals
 from reading_centre.use_cases.tables.trial_tables import WrittenTables
@@ -54,6 +55,20 @@ def manager(room):
 
 def code_of(room, number, site="S01"):
     return Sealed.open(room.trial).preview(site, number)
+
+
+def test_releases_are_listed_with_what_was_written(room):
+    client = browser(room, "DM")
+    assert "The blinding was not lifted yet" in client.get("/office/analysis").text
+    release = {"reason": "first look", "subjects": 12}
+    room.registry.audit(AuditAction.TABLES_RELEASED, details=release)  # interrupted
+    room.registry.audit(AuditAction.TABLES_RELEASED, details=release | {"reason": "database lock"})
+    room.registry.audit(AuditAction.RELEASE_WRITTEN, details={"reason": "", "files": {"nv.csv": "ab" * 32}})
+    text = client.get("/office/analysis").text
+    rows = re.findall(r"<tr>.*?</tr>", re.search(r'id="releases".*?</table>', text, re.DOTALL)[0], re.DOTALL)[1:]
+    assert ["database lock" in row for row in rows] == [True, False]
+    assert ["nv.csv <code>abababababab</code>" in row for row in rows] == [True, False]
+    assert ["interrupted" in row for row in rows] == [False, True]
 
 
 def test_sites_subjects_and_visits_at_a_glance(original):

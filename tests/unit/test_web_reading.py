@@ -5,7 +5,7 @@ import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Lock, Thread
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -217,9 +217,11 @@ def test_a_signature_needs_login_and_password_first_and_the_password_later(room,
             "Login or password is wrong. Nothing was signed; try again.",
         )
     assert desk.case["state"] == "open"
+    assert desk.get("summary").json()["ask_login"] is True
     assert sign(desk).status_code == 200
     next_ = Desk(desk.client, desk.case["next_case"])
     next_.decide_all()
+    assert next_.get("summary").json()["ask_login"] is False
     assert sign(next_, login="").status_code == 200
 
 
@@ -637,7 +639,7 @@ def test_a_case_that_leaves_the_memory_during_an_operation_is_opened_again_with_
     assert desk.case["next_number"] == 2
 
 
-def test_two_requests_open_one_case(room, monkeypatch):
+def test_two_requests_open_one_case(room):
     desk = desk_of(room, "wk04")
     own, cases = own_assignment(room, desk), []
 
@@ -648,10 +650,10 @@ def test_two_requests_open_one_case(room, monkeypatch):
             return self
 
         def __exit__(self, *_):
-            monkeypatch.setattr(room, "_opening", Lock())
+            room._openings.clear()
             in_another_thread(lambda: cases.append(room.case(own))).join()
 
-    monkeypatch.setattr(room, "_opening", Opening())
+    room._openings["reader R1"] = Opening()
     cases.append(room.case(own))
     assert len(cases) == 2
     assert cases[0] is cases[1]
@@ -878,10 +880,18 @@ def test_in_a_serial_reading_the_previous_visit_and_its_changes_are_shown(trial)
 def serial_reading(room):
     first = desk_of(room, "wk00")
     assert not any(pane["id"].startswith("previous_") for pane in first.case["panes"])
+    assert first.case["confirmed_before"] == []
+    assert first.client.get(f"{first.url}/previous/T2").status_code == 404
     first.decide_all()
+    before = {kind: first.labels(kind) > 0 for kind in ("T2", "GEL")}
     sign(first)
     second = desk_of(room, "wk04")
     case = second.case
+    assert case["confirmed_before"] == ["T2", "GEL", "BH"]
+    for kind, confirmed in before.items():
+        shown = np.frombuffer(second.get(f"previous/{kind}").content, "<u2").reshape(case["shape"], order="F")
+        assert confirmed.any()
+        np.testing.assert_array_equal(shown > 0, confirmed)
     assert [pane["id"] for pane in case["panes"] if pane["visit"] == "previous"] == [
         "previous_flair", "previous_t1", "previous_t1_gd", "previous_t2", "previous_subtraction",
     ]  # fmt: skip
@@ -948,3 +958,4 @@ def test_a_signed_read_is_shown_with_the_changes_that_were_signed(trial):
         room.forget(own_assignment(room, desk).code)
         assert desk.case["lesions"] == signed["lesions"]
         assert desk.case["changes_asked"]
+        assert desk.case["confirmed_before"] == []  # the previous read is no longer the one that was shown

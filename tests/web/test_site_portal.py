@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.job_records import JobKind, JobState
 from tests.unit import ingest_trial
 from tests.unit.office_trial import STAFF, write_office_trial
@@ -72,6 +74,12 @@ def fill_in(page: Page, office: Room, scans: Path, *, subject: str, visit: str) 
     page.locator("select[name=visit]").select_option(visit)
     page.set_input_files("#folder", scans)
     expect(page.locator("#chosen")).to_contain_text("49 files, 9.1 MB")
+    agree(page)
+
+
+def agree(page: Page) -> None:
+    """To send whole the one file that is no DICOM file."""
+    page.get_by_label("1 file cannot be read in this browser").check()
 
 
 def send(page: Page) -> None:
@@ -116,6 +124,35 @@ def test_a_lost_network_is_said_and_the_upload_goes_on_by_itself(person, office,
     assert not list((office.trial / "work").glob("upload-*"))
 
 
+def test_no_name_leaves_the_browser(person, office, scans, tmp_path):
+    """A folder is sent without names; an archive, which is not read here, with consent only."""
+    page = person("S01-AB")
+    sent: list[bytes] = []
+    page.on("request", lambda request: sent.append(request.post_data_buffer or b""))
+    page.goto(f"{office.base}/site/upload")
+    page.get_by_label("A dummy run").check()
+    archive = Path(shutil.make_archive(str(tmp_path / "visit"), "tar", scans))
+    page.set_input_files("#archive", archive)
+    expect(page.locator("#chosen")).to_contain_text("1 archive")
+    send(page)
+    page.wait_for_timeout(300)
+    assert page.url.endswith("/site/upload")  # the browser asks for the consent
+    folder = ingest_trial.upload(tmp_path / "folder")
+    page.set_input_files("#folder", folder)
+    expect(page.locator("#chosen")).to_contain_text("removed from 48 files")
+    send(page)
+    verdict(page)
+    names = [name.upper() for name in ingest_trial.IDENTITIES[:4]]  # without the date of the scan
+    assert all(name in archive.read_bytes().upper() for name in names)
+    whole = b"".join(sent)
+    assert len(whole) > 100_000
+    assert [name for name in names if name in whole.upper()] == []
+    trial = Trial.existing(office.trial)
+    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+        (*_, entry) = registry.audit_entries(AuditAction.UPLOAD_BEGUN)
+    assert "sent_whole" not in entry.details
+
+
 def test_a_killed_server_is_waited_for(person, office, scans):
     page = person("S01-AB")
     fill_in(page, office, scans, subject="0009", visit="wk12")
@@ -143,10 +180,13 @@ def test_a_closed_page_goes_on_with_the_same_files_alone(person, office, scans, 
     expect(page.locator("form#upload")).to_contain_text("4.2 of 9.1 MB were received")
     other = ingest_trial.upload(tmp_path / "other", seed=3)
     page.set_input_files("#folder", other)
+    expect(page.locator("#chosen")).to_contain_text("removed from 48 files")
+    expect(page.get_by_role("checkbox")).to_have_count(0)
     page.get_by_role("button", name="Go on").click()
     expect(page.locator("#problem")).to_have_text(re.compile("These are other files"))
     offsets = lose_network(page, after=99)
     page.set_input_files("#folder", scans)
+    agree(page)
     page.get_by_role("button", name="Go on").click()
     verdict(page)
     assert offsets == [PART, 2 * PART]

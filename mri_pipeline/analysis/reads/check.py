@@ -96,9 +96,10 @@ def _inside_t2(
     inside = countable(holes.mask, t2, None)
     allowed = countable(holes.mask, t2, None if gel is None else gel.mask)
     enhancing = LabelImage(inside & ~allowed, holes.grid)
-    for place in describe_proposals(number_counted(LesionKind.BLACK_HOLE, enhancing, rules)):
+    found = describe_proposals(number_counted(LesionKind.BLACK_HOLE, enhancing, rules))
+    if places := "; ".join(map(_place, found)):
         raise UsageError(
-            f"{what}: expected black holes that do not enhance, found {_place(place)} at an enhancing lesion",
+            f"{what}: expected black holes that do not enhance, found {places} at an enhancing lesion",
             hint="reject or erase the black hole, or the enhancing lesion",
         )
     outside = int((holes.mask & ~inside).sum())

@@ -4,7 +4,7 @@ A subject is stored as its blinded code and site. Trial number, name, scan date 
 stored. The day of a scan is stored moved by the subject's date shift.
 """
 
-from mri_pipeline.registry.schema.access import AuditRow, LoginAttemptRow, SessionRow
+from mri_pipeline.registry.schema.access import AuditRow, LoginAttemptRow, SecondFactorRow, SessionRow
 from mri_pipeline.registry.schema.base import (
     LONGEST_NAME,
     OLDER_LAYOUTS,
@@ -39,6 +39,7 @@ __all__ = [
     "ScanRow",
     "ScanState",
     "ScannerRow",
+    "SecondFactorRow",
     "SessionRow",
     "SiteRow",
     "SubjectRow",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Integer, String
+from sqlalchemy import BigInteger, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mri_pipeline.registry.schema.base import Base
@@ -78,3 +78,25 @@ class LoginAttemptRow(Base):
     account: Mapped[str] = mapped_column(String(64), index=True)
     address: Mapped[str] = mapped_column(String(64), index=True)
     succeeded: Mapped[bool]
+
+
+class SecondFactorRow(Base):
+    """The authenticator app of a person.
+
+    Attributes
+    ----------
+    account : str
+        Code of the person, in upper case.
+    secret : str
+        In base32. The server needs it to compute the codes.
+    confirmed_at : str
+        UTC (ISO 8601) of the first code; empty until then.
+    last_step : int
+        Time step of the latest code that was used.
+    """
+
+    __tablename__ = "second_factors"
+    account: Mapped[str] = mapped_column(String(64), primary_key=True)
+    secret: Mapped[str] = mapped_column(String(64))
+    confirmed_at: Mapped[str] = mapped_column(String(32))
+    last_step: Mapped[int] = mapped_column(BigInteger)

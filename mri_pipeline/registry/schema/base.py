@@ -10,10 +10,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from mri_pipeline.core.records import ScanStatus
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """The present layout: the newest revision of the migrations."""
 
-OLDER_LAYOUTS = (2, 3, 4, 5, 6, 7)
+OLDER_LAYOUTS = (2, 3, 4, 5, 6, 7, 8)
 """Layouts that can be migrated. Layout 2 is that of versions 0.1.0 and 0.2.0."""
 
 LONGEST_NAME = 64

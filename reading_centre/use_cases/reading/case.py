@@ -64,6 +64,8 @@ class Case:
         The log.
     dispute : Dispute or None
         For an adjudication: the two reads.
+    confirmed_before : mapping of LesionKind to numpy.ndarray
+        Confirmed lesions of the previous visit in the voxels of the canvas; empty if it is not shown.
     """
 
     assignment: Assignment
@@ -79,6 +81,7 @@ class Case:
     lock: RLock
     edits: list[Edit] = field(default_factory=list)
     dispute: Dispute | None = None
+    confirmed_before: Mapping[LesionKind, NDArray[np.uint8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.reads = self._outlined()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import RLock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mri_pipeline.analysis.reads.check import number_counted, number_parts
 from mri_pipeline.analysis.space import keep_space, load_record
@@ -102,6 +103,7 @@ class Opener:
             raise self.replaced(assignment)
         proposal, proposed = kept
         shown, previous = self._previous(item, purpose, assignment, proposed[LesionKind.T2])
+        stands = previous is not None and shown is not None and shown.previous == previous.opinion
         proposal = StoredProposal(
             proposal.subject, proposal.visit, proposal.reading_code, proposal.digests, proposal.purpose,
             proposal.opinions, shown,
@@ -111,11 +113,12 @@ class Opener:
         location = nifti.load_labels(self.trial.derivatives.space(subject).location).reoriented()
         return Case(
             assignment, proposal, proposed, canvas, grid,
-            self._images(item, previous, canvas),
+            self._images(item, None if previous is None else previous.item, canvas),
             flat(canvas.cut(location.data.astype(np.uint8))),
             {} if proposal.opinions else _probabilities(item, proposed), self.protocol.lesions,
             previous_lesions(self.trial, self.protocol, self.registry),
             lock, self.registry.assignments.edits(assignment.code), self._dispute(proposal.opinions, subject, visit),
+            _on_canvas(previous.masks, canvas) if previous is not None and stands else {},
         )  # fmt: skip
 
     def warm(self, assignment: Assignment) -> None:
@@ -248,7 +251,7 @@ class Opener:
 
     def _previous(
         self, item: ReadingItem, purpose: ReadPurpose, assignment: Assignment, proposed: LabelImage
-    ) -> tuple[StoredPrevious | None, ReadingItem | None]:
+    ) -> tuple[StoredPrevious | None, Previous | None]:
         """The previous visit as confirmed, with the proposed changes.
 
         A later version of its read replaces it, unless the read of this visit is signed.
@@ -257,13 +260,13 @@ class Opener:
         previous = self.previous_visit(item, purpose, reader)
         shown = load_previous(self.trial.reads, item.subject, item.visit, reader)
         if purpose is ReadPurpose.READ and assignment.state is AssignmentState.SIGNED:
-            return shown, None if previous is None else previous.item
+            return shown, previous
         if previous is None:
             return None, None
         if shown is None or shown.previous != previous.opinion:
             shown = StoredPrevious(previous.opinion, previous.changes(proposed))
             save_previous(self.trial.reads, item.subject, item.visit, reader, shown)
-        return shown, previous.item
+        return shown, previous
 
     def previous_visit(self, item: ReadingItem, purpose: ReadPurpose, reader: str) -> Previous | None:
         """The previous visit of an item, if the protocol shows it.
@@ -310,6 +313,10 @@ def _in_progress() -> UnavailableError:
 
 def _stored_canvas(assignment: Assignment) -> Canvas:
     return Canvas(tuple(assignment.canvas["origin"]), tuple(assignment.canvas["shape"]))
+
+
+def _on_canvas(masks: Mapping[LesionKind, LabelImage], canvas: Canvas) -> dict[LesionKind, NDArray[np.uint8]]:
+    return {kind: flat(canvas.cut(mask.reoriented().mask.astype(np.uint8))) for kind, mask in masks.items()}
 
 
 def _probabilities(item: ReadingItem, proposed: dict[LesionKind, LabelImage]) -> dict[Lesion, float]:

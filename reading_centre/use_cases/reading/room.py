@@ -59,7 +59,8 @@ class ReadingRoom:
         self.opener = Opener(trial, protocol, registry)
         self._cases: OrderedDict[str, Case] = OrderedDict()
         self._locks: dict[str, RLock] = {}
-        self._lock, self._opening = Lock(), Lock()
+        self._lock = Lock()
+        self._openings: dict[str, Lock] = {}
         self.people = People(trial, protocol, registry)
         self.worklists = Worklists(trial, protocol, registry, self.people)
 
@@ -102,7 +103,8 @@ class ReadingRoom:
         """
         if (case := self._opened(assignment.code)) is not None:
             return case
-        with self._lock_of(assignment.code), self._opening:
+        reader, subject = f"reader {assignment.reader}", f"subject {assignment.subject}"
+        with self._lock_of(assignment.code), self._opening(reader), self._opening(subject):
             if (case := self._opened(assignment.code)) is not None:
                 return case
             self.worklists.require_sitting(self.assignment(assignment.code, assignment.reader) or assignment)
@@ -152,6 +154,11 @@ class ReadingRoom:
         """The lock of an assignment. All cases that are opened for it share it."""
         with self._lock:
             return self._locks.setdefault(code, RLock())
+
+    def _opening(self, what: str) -> Lock:
+        """The lock of openings: one case of a reader and one of a subject at a time, so that others need not wait."""
+        with self._lock:
+            return self._openings.setdefault(what, Lock())
 
     def present_case(self, assignment: Assignment) -> Case:
         """The opened case of an assignment, made again if the read of its previous visit has changed since.
@@ -237,6 +244,7 @@ class ReadingRoom:
                 "lesions": case.lesions(),
                 "reasons": [{"code": code, "text": text} for code, text in REASONS.items()],
                 "changes_asked": bool(case.asked),
+                "confirmed_before": [kind.value for kind in case.confirmed_before],
                 "adjudication": {"differs_in": list(case.dispute.reasons)} if case.dispute else None,
                 "next_number": len(case.edits) + 1,
                 "counts": case.counts(),

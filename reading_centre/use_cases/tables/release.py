@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from mri_pipeline.blinding.key import Sealed
@@ -42,6 +45,51 @@ class ReleasedTables:
     other_intervals: tuple[str, ...]
     audit_entries: int
     audit_hash: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release as the audit trail has it.
+
+    Parameters
+    ----------
+    at : str
+        UTC (ISO 8601) at which the blinding was lifted.
+    reason : str
+    subjects : int
+        Number of subjects in the key.
+    files : mapping of str to str
+        SHA-256 of each released file by its name; empty for a release that was interrupted.
+    """
+
+    at: str
+    reason: str
+    subjects: int
+    files: Mapping[str, str]
+
+
+def list_releases(registry: Registry) -> list[Release]:
+    """The releases of a trial.
+
+    Parameters
+    ----------
+    registry : Registry
+
+    Returns
+    -------
+    list of Release
+        The latest first.
+    """
+    lifted = registry.audit_entries(AuditAction.TABLES_RELEASED)
+    written = registry.audit_entries(AuditAction.RELEASE_WRITTEN)
+    found = []
+    for entry, later in zip_longest(lifted, lifted[1:]):
+        end = later.seq if later else math.inf
+        files = [one.details["files"] for one in written if entry.seq < one.seq < end]
+        found.append(
+            Release(entry.at, entry.details["reason"], entry.details["subjects"], files[0] if files else {})
+        )
+    return found[::-1]
 
 
 def release_trial_tables(

@@ -169,6 +169,33 @@ def _with_password(text: str, line: re.Pattern[str], person: str, new: str) -> s
     raise UsageError(f"the account of {person} in trial.toml was changed meanwhile", hint="sign in again")
 
 
+def remove_app(folder: Path, *, person: str) -> None:
+    """Remove the authenticator app of a person who has lost the device. The audit trail has it.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    person : str
+        Code of a table under ``[[readers]]`` or ``[[accounts]]``.
+
+    Raises
+    ------
+    SettingsError
+        If ``trial.toml`` does not list the person.
+    UsageError
+        If the person has no app.
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    listed = _listed(protocol, person)
+    with Registry.open(trial, protocol) as registry:
+        if not registry.second_factors.remove(listed.code, by=""):
+            raise UsageError(
+                f"expected an authenticator app of {listed.code}, found none", hint="check the code of the person"
+            )
+
+
 def account_line(
     folder: Path, *, person: str, key_file: Path | None, password: Callable[[str], str], one_time: bool = False
 ) -> str:

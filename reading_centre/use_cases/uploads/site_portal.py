@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import hmac
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.intake.deidentify import Blinding
+from mri_pipeline.intake.identities import COMMON, PLACEHOLDERS
 from mri_pipeline.registry import Gate, Query, QueryState, Registry, ScanState, require_storable
 from mri_pipeline.registry.job_records import Job, JobKind, JobState, Quota, QuotaError
 from reading_centre.use_cases.office.visit_plan import Due, Window, planned_windows
@@ -88,6 +91,8 @@ class Statement:
         Whether the scan came before the infusion of that visit.
     replace_because : str
         Why an earlier scan of the visit is replaced; empty if it is not.
+    sent_whole : bool
+        True if files are sent as they are because the browser could not read them, with the consent of the person.
     """
 
     kind: JobKind
@@ -97,6 +102,7 @@ class Statement:
     visit: str = ""
     before_infusion: bool | None = None
     replace_because: str = ""
+    sent_whole: bool = False
 
 
 class SitePortal:
@@ -185,6 +191,19 @@ class SitePortal:
             found.append(SiteSubject(self.name_of(code, names), visits))
         return sorted(found, key=lambda subject: subject.name)
 
+    def browser_identity(self) -> dict[str, Any]:
+        """What the browser of the site needs to replace names by pseudonyms.
+
+        Returns
+        -------
+        dict
+            ``key`` (of this site, hexadecimal), ``placeholders`` (values that identify nobody) and ``common`` (words
+            that are no names).
+        """
+        secret = Sealed.open(self._trial).secret("browser")
+        key = hmac.new(secret, self.site.code.encode(), hashlib.sha256).hexdigest()
+        return {"key": key, "placeholders": sorted(PLACEHOLDERS), "common": sorted(COMMON)}
+
     # queries
 
     def queries(self) -> list[Query]:
@@ -265,7 +284,7 @@ class SitePortal:
         try:
             job = self._registry.jobs.begin(
                 stated.kind, site=self.site.code, visit=stated.visit, account=account,
-                size_bytes=stated.size_bytes, quota=quota,
+                size_bytes=stated.size_bytes, sent_whole=stated.sent_whole, quota=quota,
             )  # fmt: skip
         except QuotaError as error:
             raise UploadRequestError(error.message, hint=error.hint) from error

@@ -44,6 +44,7 @@ export class Desk extends EventTarget {
     const shown = this.tool;
     this.viewer.tool = { draw: (...args) => { shown.draw?.(...args); if (shown !== measure) measure.draw(...args); } };
     this.viewer.node.dataset.tool = name;
+    this.viewer.view.editing = this.tool.edits;
     if (this.tool.edits && this.viewer.view.overlay === "off") this.viewer.set({ overlay: "outline" }); // nobody draws unseen
     this.changedSettings();
   }

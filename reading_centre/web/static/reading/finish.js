@@ -25,7 +25,7 @@ export async function finish(desk, onSigned) {
     if (blocked) body.append(element("p", { class: "warning", text: T.blocked }));
     else if (desk.writable) {
       body.append(signForm(desk, summary, async (signature) => { dialog.close(); await onSigned(signature); }));
-      body.querySelector("input").focus();
+      body.querySelector(".sign input").focus();
     }
   } catch (error) {
     if (!("status" in error)) throw error;
@@ -40,14 +40,29 @@ function summaryNodes(desk, summary) {
     counts.append(element("tr", {}, element("th", { scope: "row", text: title }), element("td", { text: String(lesions) }), element("td", { text: volume.toFixed(2) })));
   }
   const list = (title, items, kind) => [element("h3", { text: title }), items.length
-    ? element("ul", { class: kind }, ...items.map((text) => element("li", { text }))) : element("p", { class: "fine", text: T.none })];
+    ? element("ul", { class: kind }, ...items.map((text) => element("li", {}, ...withPlaces(desk, text)))) : element("p", { class: "fine", text: T.none })];
   const undecided = summary.undecided ? [element("p", { class: "warning", text: T.undecided(summary.undecided) })] : [];
   return [counts, ...undecided, ...list(T.contradictions, summary.contradictions, "warning"), ...list(T.questions, summary.questions, "question")];
+}
+
+/** A message whose voxels, counted from 1, are buttons that show the place. @param {import("./desk.js").Desk} desk @param {string} text */
+function withPlaces(desk, text) {
+  const show = (event, voxel) => {
+    event.target.closest("dialog").close();
+    desk.viewer.goTo(voxel);
+    desk.select(desk.lesionAt(voxel), false);
+  };
+  return text.split(/(voxel \d+, \d+, \d+)/).map((part, at) => {
+    if (at % 2 === 0) return part;
+    const voxel = part.match(/\d+/g).map((number) => Number(number) - 1);
+    return element("button", { type: "button", class: "place", text: part, title: T.show, click: (event) => show(event, voxel) });
+  });
 }
 
 function signForm(desk, summary, onSigned) {
   const { reader } = desk.reading.info;
   const login = element("input", { name: "login", autocomplete: "username", required: true });
+  const askLogin = summary.ask_login ? [element("label", {}, T.login, login)] : [];
   const password = element("input", { name: "password", type: "password", autocomplete: "current-password", required: true });
   const fault = element("p", { class: "warning", role: "alert" });
   const button = element("button", { type: "submit", class: "primary", text: T.sign });
@@ -67,7 +82,7 @@ function signForm(desk, summary, onSigned) {
     }
   };
   return element("form", { class: "sign", submit }, element("p", { class: "meaning", text: summary.meaning }), element("p", { text: T.reader(reader) }),
-    element("label", {}, T.login, login), element("label", {}, T.password, password), fault, button);
+    ...askLogin, element("label", {}, T.password, password), fault, button);
 }
 
 /** Show who signed, when and with which meaning. @param {any} signature */

@@ -33,6 +33,11 @@ async function loadReads(api, info) {
   return new Map(["A", "B"].map((name, at) => [name, new Map(ids.map((id, of) => [id, maps[at][of]]))]));
 }
 
+/** Confirmed lesions of the previous visit by kind. @param {Api} api @param {any} info */
+async function loadPrevious(api, info) {
+  return new Map(await Promise.all(info.confirmed_before.map(async (id) => [id, await api.voxels(`previous/${id}`)])));
+}
+
 /** Resolves when the panes are drawn. @param {Viewer} viewer @returns {Promise<void>} */
 function drawn(viewer) {
   return new Promise((resolve) => { viewer.addEventListener("drawn", () => resolve(), { once: true }); });
@@ -95,6 +100,7 @@ async function open() {
   const labels = await maps;
   reading.load(info, new Map(info.kinds.map(({ id }, at) => [id, labels[at]])));
   if (info.adjudication) reading.reads = await loadReads(api, info);
+  reading.previous = await loadPrevious(api, info);
   await sync.takeUp(info.next_number);
   await edits.restore();
   build(desk, lease, journal, edits);

@@ -5,6 +5,8 @@ import { outlines } from "./contours.js";
 
 /** Width of outlines, within 1 and 2 screen pixels: thin ones leave small lesions visible in small panes. */
 const LINE_MM = 0.6;
+/** Name of the read of the previous visit. */
+export const PREVIOUS = "previous";
 const FILL_ALPHA = 90;
 const REJECTED_ALPHA = 35;
 /** Dashes tell the state without colour: accepted and drawn solid, undecided dashed, rejected dotted. */
@@ -32,7 +34,7 @@ export class Overlay {
   /**
    * Outlines and fill of one kind in a slice.
    * @param {string} kind @param {import("./geometry.js").Plane} plane @param {number} slice
-   * @param {string|null} read A or B for the outlines of a read, null for the present marks
+   * @param {string|null} read A or B for the outlines of a read, previous for the previous visit, null for the present marks
    */
   marks(kind, plane, slice, read = null) {
     const tag = `${plane.axis}/${slice}/${this.reading.version}`;
@@ -41,9 +43,11 @@ export class Overlay {
     if (entry?.tag === tag) return entry;
     const [width, height] = this.grid.planeSize(plane);
     const values = new Uint16Array(width * height);
-    const labels = read ? this.reading.reads.get(read)?.get(kind) : this.reading.labels.get(kind);
+    const { previous, reads } = this.reading;
+    const source = read === PREVIOUS ? previous : read ? reads.get(read) : this.reading.labels;
+    const labels = source?.get(kind);
     if (labels) this.grid.slice(labels, plane, slice, values); // the reads are loaded last
-    entry = { tag, values, width, height, paths: outlines(values, width, height), boxes: new Map(), fill: null };
+    entry = { tag, read, values, width, height, paths: outlines(values, width, height), boxes: new Map(), fill: null };
     this.cache.set(key, entry);
     return entry;
   }
@@ -58,13 +62,21 @@ export class Overlay {
     const pixels = new Uint32Array(image.data.buffer);
     const [r, g, b] = COLOURS[kind];
     const colours = new Map([...entry.paths.keys()].map((label) => {
-      const alpha = this.state(kind, label) === "reject" ? REJECTED_ALPHA : FILL_ALPHA;
+      const alpha = !entry.read && this.state(kind, label) === "reject" ? REJECTED_ALPHA : FILL_ALPHA;
       return [label, ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0];
     }));
     entry.values.forEach((label, at) => { if (label) pixels[at] = colours.get(label); });
     context.putImageData(image, 0, 0);
     entry.fill = canvas;
     return canvas;
+  }
+
+  /** Brackets at the selected lesion of this visit, on an image of the previous one. */
+  bracketSelected(context, kind, { plane, slice, transform, selected, ratio }) {
+    const present = this.marks(kind, plane, slice);
+    for (const label of present.paths.keys()) {
+      if (selected === `${kind}:${label}`) drawBrackets(context, pixelBox(present, label), transform, ratio);
+    }
   }
 
   /**
@@ -77,6 +89,7 @@ export class Overlay {
     for (const { id: kind } of this.reading.info.kinds) {
       if (this.hidden.has(kind)) continue;
       const entry = this.marks(kind, plane, slice, read);
+      if (read === PREVIOUS) this.bracketSelected(context, kind, { plane, slice, transform, selected, ratio });
       if (!entry.paths.size) continue;
       if (mode === "fill") {
         context.imageSmoothingEnabled = false;
@@ -86,7 +99,7 @@ export class Overlay {
         const state = read ? "accept" : this.state(kind, label);
         const screen = new Path2D();
         screen.addPath(path, matrix);
-        if (selected === `${kind}:${label}`) drawBrackets(context, pixelBox(entry, label), transform, ratio);
+        if (read !== PREVIOUS && selected === `${kind}:${label}`) drawBrackets(context, pixelBox(entry, label), transform, ratio);
         if (mode === "fill") continue;
         context.setLineDash(DASHES[state].map((length) => length * ratio));
         context.lineWidth = (state === "reject" ? 0.6 : 1) * width;

@@ -2,6 +2,7 @@
 
 import { element } from "./dom.js";
 import { screenTransform } from "./geometry.js";
+import { PREVIOUS } from "./overlay.js";
 import { TEXTS } from "./texts.js";
 
 export class Pane {
@@ -97,10 +98,16 @@ export class Pane {
     const transform = this.transform(view, plane);
     const slice = view.position[plane.axis];
     if (view.overlay !== "off" && !view.hold) {
-      overlay.draw(context, { plane, slice, transform, mode: view.overlay, selected: view.selected, ratio: this.ratio, read: this.info.read });
+      overlay.draw(context, { plane, slice, transform, mode: view.overlay, selected: view.selected, ratio: this.ratio, read: this.readShown(view, overlay) });
     }
     if (view.crosshair) this.drawCrosshair(context, view, plane, transform);
     tool?.(context, transform, this);
+  }
+
+  /** Read whose outlines lie on the image. Tools that edit need the present marks on every image. */
+  readShown(view, overlay) {
+    const earlier = this.info.visit === "previous" || (view.flicker && this.previous?.volume);
+    return earlier && overlay.reading.previous.size && !view.editing ? PREVIOUS : this.info.read;
   }
 
   drawCrosshair(context, view, plane, transform) {

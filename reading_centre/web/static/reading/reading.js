@@ -23,6 +23,8 @@ export class Reading extends EventTarget {
     this.version = 0;
     /** @type {Map<string, Map<string, Uint16Array>>} outlines of two reads by name and kind, for an adjudication */
     this.reads = new Map();
+    /** @type {Map<string, Uint16Array>} confirmed lesions of the previous visit by kind */
+    this.previous = new Map();
     this.load(info, labels);
   }
 

@@ -102,7 +102,7 @@ export const TEXTS = {
     counts: "Counts", kind: "Type", lesions: "Lesions", volume: "Volume (mL)",
     blocked: "The read can be signed when no lesion is undecided and there is no contradiction.",
     unsaved: "Edits are not saved yet. The summary opens when they are.",
-    sign: "Sign", login: "Login", password: "Password", reader: (name) => `Printed name: ${name}`, close: "Back to the images", wait: "Checking …",
+    sign: "Sign", login: "Login", password: "Password", reader: (name) => `Printed name: ${name}`, close: "Back to the images", wait: "Checking …", show: "Show the place",
     signed: (s) => `Signed by ${s.name}, ${s.utc} (UTC), version ${s.version}: ${s.meaning}`,
   },
   types: { title: "Change the type to", reasonTitle: "Reason for the rejection", cancel: "Cancel" },

@@ -9,6 +9,7 @@ import { css } from "./palette.js";
 import { TEXTS } from "./texts.js";
 
 const CLICK_PX = 4;
+const MEASURE = "#7dffb0";
 
 class Tool {
   /** @param {string} name @param {import("./desk.js").Desk} desk */
@@ -230,17 +231,23 @@ class Measure extends Tool {
 
   draw(context, transform, pane) {
     const { viewer } = this.desk;
-    context.font = `${13 * pane.ratio}px system-ui, sans-serif`;
-    context.lineWidth = 1.5 * pane.ratio;
-    context.strokeStyle = context.fillStyle = "#7dffb0";
+    context.font = `600 ${14 * pane.ratio}px system-ui, sans-serif`;
+    context.lineJoin = "round";
+    context.fillStyle = MEASURE;
     for (const line of this.lines) {
       if (line.axis !== viewer.view.axis || line.slice !== viewer.slice) continue;
       const [x1, y1, x2, y2] = [line.from, line.to].flatMap(([u, v]) => [transform.e + u * transform.a, transform.f + v * transform.d]);
-      context.beginPath();
-      context.moveTo(x1, y1);
-      context.lineTo(x2, y2);
-      context.stroke();
-      context.fillText(TEXTS.mm(this.length(line)), x2 + 6 * pane.ratio, y2 - 6 * pane.ratio);
+      const text = [TEXTS.mm(this.length(line)), x2 + 8 * pane.ratio, y2 - 8 * pane.ratio];
+      for (const [colour, width] of [["#000", 4], [MEASURE, 1.5]]) { // dark edges: the line lies on bright and dark tissue
+        context.strokeStyle = colour;
+        context.lineWidth = width * pane.ratio;
+        context.beginPath();
+        context.moveTo(x1, y1);
+        context.lineTo(x2, y2);
+        context.stroke();
+        if (colour !== MEASURE) context.strokeText(...text);
+      }
+      context.fillText(...text);
     }
   }
 }

@@ -21,7 +21,7 @@ export class Viewer extends EventTarget {
     const { info } = reading;
     this.view = {
       axis: info.slice_axis, position: this.grid.shape.map((n) => Math.floor(n / 2)), zoom: 1, pan: [0, 0], smooth: true, overlay: "outline",
-      hold: false, flicker: false, crosshair: false, active: info.panes[0].id, layout: "all", selected: null,
+      hold: false, flicker: false, editing: false, crosshair: false, active: info.panes[0].id, layout: "all", selected: null,
       visits: new Set(info.panes.map(({ visit }) => visit)).size,
     };
     /** @type {Map<string, GreyScale>} by contrast */

@@ -1,45 +1,81 @@
 /** Files that a person has chosen or dropped: a folder becomes one tar archive, an archive stays as it is. */
 
+import { UnreadError, mayBeDicom, withoutNames } from "./dicom.js";
 import { tarOf } from "./tar.js";
+import { TEXTS } from "./texts.js";
 
 const ARCHIVE = /\.(zip|tar|tgz|tar\.gz)$/i;
 const HIDDEN = /(^|\/)(\.|__MACOSX|Thumbs\.db$|desktop\.ini$)/i;
 
 /** What is sent. */
 export class Chosen {
-  /** @param {Blob} blob @param {string} content digest by which the same files are known again @param {string} text */
-  constructor(blob, content, text) {
+  /**
+   * @param {Blob} blob @param {string} content digest by which the same files are known again @param {string} text
+   * @param {number} whole number of files that are sent as they are
+   */
+  constructor(blob, content, text, whole) {
     this.blob = blob;
     this.content = content;
     this.text = text;
+    this.whole = whole;
   }
 
   /**
    * @param {{ file: File, path: string }[]} found
+   * @param {import("./dicom.js").Identity} identity @param {(done: number, of: number) => void} report
    * @returns {Promise<Chosen | null>} null if there is nothing to send
    */
-  static async of(found) {
+  static async of(found, identity, report) {
     const files = found.filter(({ path }) => !HIDDEN.test(path)).sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
     if (!files.length) return null;
     const facts = files.map(({ file }) => [file.size, file.lastModified]);
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(facts)));
     const content = [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-    const alone = files.length === 1 && ARCHIVE.test(files[0].file.name);
-    const blob = alone ? files[0].file : tarOf(files.map(({ file }) => file));
-    const size = `${(blob.size / 1e6).toFixed(1)} MB`;
-    return new Chosen(blob, content, alone ? `1 archive, ${size}` : `${files.length} ${files.length === 1 ? "file" : "files"}, ${size}`);
+    if (files.length === 1 && ARCHIVE.test(files[0].file.name)) {
+      return new Chosen(files[0].file, content, TEXTS.archive(files[0].file.size), 1);
+    }
+    const { blobs, whole } = await namesRemoved(files.map(({ file }) => file), identity, report);
+    const blob = tarOf(blobs);
+    return new Chosen(blob, content, TEXTS.files(blobs.length, whole, blob.size), whole);
   }
+}
 
-  /** @param {FileList} list */
-  static ofList(list) {
-    return Chosen.of([...list].map((file) => ({ file, path: file.webkitRelativePath || file.name })));
-  }
+/**
+ * Files of a list. @param {FileList} list
+ * @returns {{ file: File, path: string }[]}
+ */
+export function filesOfList(list) {
+  return [...list].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
+}
 
-  /** @param {DataTransferItemList} items */
-  static async ofDrop(items) {
-    const entries = [...items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
-    return Chosen.of((await Promise.all(entries.map(filesIn))).flat());
+/** @param {DataTransferItemList} items @returns {Promise<{ file: File, path: string }[]>} */
+export async function filesOfDrop(items) {
+  const entries = [...items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
+  return (await Promise.all(entries.map(filesIn))).flat();
+}
+
+/**
+ * The files without names. If one of the DICOM files cannot be read here, all are sent as they are: pseudonyms and names
+ * of one patient would look like two patients.
+ * @param {File[]} files @param {import("./dicom.js").Identity} identity @param {(done: number, of: number) => void} report
+ * @returns {Promise<{ blobs: Blob[], whole: number }>}
+ */
+async function namesRemoved(files, identity, report) {
+  const blobs = [];
+  let whole = 0;
+  for (const [at, file] of files.entries()) {
+    report(at, files.length);
+    try {
+      const blob = await withoutNames(file, identity);
+      if (blob) blobs.push(blob);
+    } catch (error) {
+      if (!(error instanceof UnreadError)) throw error;
+      if (mayBeDicom(new Uint8Array(await file.slice(0, 132).arrayBuffer()))) return { blobs: files, whole: files.length };
+      blobs.push(file);
+      whole += 1;
+    }
   }
+  return { blobs, whole };
 }
 
 /** @param {FileSystemEntry} entry @returns {Promise<{ file: File, path: string }[]>} */

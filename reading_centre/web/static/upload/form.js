@@ -1,20 +1,9 @@
 /** The form of a new upload, and of one that goes on. */
 
-import { Chosen } from "./choose.js";
+import { Chosen, filesOfDrop, filesOfList } from "./choose.js";
+import { identityOf } from "./identity.js";
 import { RefusedError, begin, send, stateOf } from "./send.js";
-
-const TEXTS = {
-  nothing: "Nothing is chosen.",
-  empty: "There is no file to send. Choose a folder or an archive.",
-  reading: "Reading the names of the files …",
-  other: "These are other files than those of this upload. Choose the same files again.",
-  insecure: "Uploads need a connection with TLS (https). Ask the reading centre for the address.",
-  gone: "The files cannot be read any more. Choose them again.",
-  /** @param {number} received @param {number} size @param {boolean} interrupted */
-  progress: (received, size, interrupted) =>
-    `${(received / 1e6).toFixed(1)} of ${(size / 1e6).toFixed(1)} MB` +
-    (interrupted ? ". The connection is interrupted; the upload goes on by itself." : ""),
-};
+import { TEXTS } from "./texts.js";
 
 const form = /** @type {HTMLFormElement} */ (document.getElementById("upload"));
 const drop = /** @type {HTMLElement} */ (document.getElementById("drop"));
@@ -22,10 +11,13 @@ const chosenText = /** @type {HTMLElement} */ (document.getElementById("chosen")
 const problem = /** @type {HTMLElement} */ (document.getElementById("problem"));
 const progress = /** @type {HTMLElement} */ (document.getElementById("progress"));
 const button = /** @type {HTMLButtonElement} */ (form.querySelector("button[type=submit]"));
+const consent = /** @type {HTMLInputElement} */ (form.querySelector("input[name=whole]"));
+const consentLabel = /** @type {HTMLElement} */ (consent.closest("label"));
 let known = form.dataset.upload;
 /** @type {Chosen | null} */
 let chosen = null;
 let sending = false;
+let latest = {};
 
 /** @param {string} text */
 function say(text) {
@@ -33,15 +25,42 @@ function say(text) {
   problem.hidden = !text;
 }
 
-/** @param {Promise<Chosen | null>} choice */
+/** @param {Promise<{ file: File, path: string }[]>} choice */
 async function choose(choice) {
   if (sending) return;
+  const own = latest = {};
   say("");
-  chosenText.textContent = TEXTS.reading;
-  chosen = await choice.catch(() => null);
+  chosen = null;
+  button.disabled = true;
+  askConsent(0);
+  const report = (/** @type {number} */ done, /** @type {number} */ of) => { if (own === latest) chosenText.textContent = TEXTS.reading(done, of); };
+  report(0, 0);
+  const found = await readable(choice, report);
+  if (own !== latest || sending) return; // other files were chosen meanwhile
+  chosen = found;
   chosenText.textContent = chosen?.text ?? TEXTS.nothing;
   if (!chosen) say(TEXTS.empty);
+  askConsent(chosen?.whole ?? 0);
   button.disabled = !chosen;
+}
+
+/** @param {Promise<{ file: File, path: string }[]>} choice @param {(done: number, of: number) => void} report */
+async function readable(choice, report) {
+  try {
+    return await Chosen.of(await choice, await identityOf(JSON.parse(form.dataset.identity ?? "")), report);
+  } catch (error) {
+    if (error instanceof DOMException) return null; // a file that was moved or may not be read
+    throw error;
+  }
+}
+
+/** @param {number} whole number of files that are sent as they are */
+function askConsent(whole) {
+  consentLabel.hidden = !whole;
+  consent.required = whole > 0;
+  consent.checked = false;
+  const text = /** @type {HTMLElement} */ (consentLabel.querySelector("span"));
+  text.textContent = whole ? TEXTS.whole(whole) : "";
 }
 
 function showFields() {
@@ -76,6 +95,7 @@ async function codeOf(files) {
   known = await begin({
     kind: text("kind"), size: files.blob.size, content: files.content, subject: text("subject"), visit: text("visit"),
     before_infusion: infusion ? infusion === "yes" : null, replace_because: text("replace_because"),
+    sent_whole: consent.checked,
   });
   return known;
 }
@@ -109,7 +129,7 @@ form.addEventListener("submit", async (event) => {
 
 for (const id of ["folder", "archive"]) {
   const input = /** @type {HTMLInputElement} */ (document.getElementById(id));
-  input.addEventListener("change", () => input.files?.length && choose(Chosen.ofList(input.files)));
+  input.addEventListener("change", () => input.files?.length && choose(Promise.resolve(filesOfList(input.files))));
 }
 drop.addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -119,7 +139,7 @@ drop.addEventListener("dragleave", () => drop.classList.remove("over"));
 drop.addEventListener("drop", (event) => {
   event.preventDefault();
   drop.classList.remove("over");
-  if (event.dataTransfer) choose(Chosen.ofDrop(event.dataTransfer.items));
+  if (event.dataTransfer) choose(filesOfDrop(event.dataTransfer.items));
 });
 form.addEventListener("change", showFields);
 addEventListener("beforeunload", (event) => {

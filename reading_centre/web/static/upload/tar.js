@@ -32,7 +32,7 @@ export function tarHeader(name, size) {
 
 /**
  * Equal files in equal order give equal bytes.
- * @param {File[]} files @returns {Blob}
+ * @param {Blob[]} files @returns {Blob}
  */
 export function tarOf(files) {
   /** @type {BlobPart[]} */
