@@ -34,6 +34,9 @@ _GREY_LEVEL: Final = 1.0
 _LEAST_ENERGY: Final = 1e-3
 """Median energy of air up to which air is empty, as in MRIQC."""
 
+_PART: Final = 1 << 16
+"""Number of voxels that are computed at a time."""
+
 _WM2MAX_PERCENTILE: Final = 99.95
 """Percentile of the brightest voxels, as in MRIQC."""
 
@@ -72,8 +75,8 @@ def spread(values: Values) -> float:
     >>> round(spread(np.array([0.0, 1.0, 2.0, 3.0, 4.0])), 4)
     1.4826
     """
-    values = np.asarray(values, dtype=float)
-    return MAD_TO_SD * float(np.median(np.abs(values - np.median(values)), overwrite_input=True))
+    distances = values - np.median(values)
+    return MAD_TO_SD * float(np.median(np.abs(distances, out=distances), overwrite_input=True))
 
 
 def cjv(white: Values, grey: Values) -> float | None:
@@ -129,11 +132,12 @@ def efc(data: Values) -> float | None:
     >>> round(efc(np.ones(64)), 6)
     1.0
     """
-    found = data[data > 0]  # 0 log 0 is 0
-    if data.size < 2 or not found.size:
+    parts = np.array_split(data.ravel(order="K"), data.size // _PART + 1)  # small parts stay in the cache
+    energy = sum(float(np.square(part[part > 0], dtype=float).sum()) for part in parts)
+    if data.size < 2 or not energy:
         return None
-    share = found / np.sqrt(np.square(found).sum(dtype=float))
-    entropy = -float((share * np.log(share)).sum(dtype=float))
+    shares = (part[part > 0] / np.sqrt(energy) for part in parts)  # 0 log 0 is 0
+    entropy = -sum(float((share * np.log(share)).sum(dtype=float)) for share in shares)
     root = np.sqrt(data.size)
     return entropy / float(root * np.log(root))
 

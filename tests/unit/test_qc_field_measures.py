@@ -163,3 +163,12 @@ def test_the_density_of_noise_equals_that_of_scipy(law):
     values = values * (100 / np.percentile(values, 99))
     expected = stats.chi2.pdf(grid, *stats.chi2.fit(values, 32))
     np.testing.assert_allclose(field_measures.chi_squared_density(values, grid), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 70_000, 200_001])
+def test_the_entropy_of_an_image_in_parts_is_that_of_the_whole(size):
+    data = np.random.default_rng(2).normal(20, 12, size).astype(np.float32)  # some are negative
+    found = data[data > 0]
+    share = found / np.sqrt(np.square(found, dtype=float).sum())
+    whole = -(share * np.log(share)).sum() / (np.sqrt(size) * np.log(np.sqrt(size))) if size > 1 else None
+    assert field_measures.efc(data) == (None if whole is None else pytest.approx(whole, rel=1e-12))
