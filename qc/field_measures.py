@@ -16,13 +16,13 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, special
 
 from mri_pipeline.core.spatial import BoolArray, FloatArray
 
 Values = NDArray[np.floating]
 
-MAD_TO_SD: Final = 1 / float(stats.norm.ppf(0.75))
+MAD_TO_SD: Final = 1 / float(special.ndtri(0.75))
 """Standard deviation of a normal distribution with a median absolute deviation of 1.
 
 Exact, as in MRIQC. With the four decimals of `mri_pipeline.core.robust.MAD_TO_SIGMA` the stored measures could move in
@@ -36,6 +36,9 @@ _GREY_LEVEL: Final = 1.0
 
 _LEAST_ENERGY: Final = 1e-3
 """Median energy of air up to which air is empty, as in MRIQC."""
+
+_PART: Final = 1 << 16
+"""Number of voxels that are computed at a time."""
 
 _WM2MAX_PERCENTILE: Final = 99.95
 """Percentile of the brightest voxels, as in MRIQC."""
@@ -53,6 +56,9 @@ _QI2_LEVELS: Final = 4096
 """Number of intensities whose kernels are in memory at a time."""
 _QI2_COILS: Final = 32
 """Start of the fit of the degrees of freedom, as in MRIQC."""
+_QI2_MARGIN: Final = 0.1
+_QI2_PENALTY: Final = 100 * float(np.log(np.finfo(float).max))
+"""Margin of the first location below the values, and penalty of a value without a density, as in `scipy.stats`."""
 
 
 def spread(values: Values) -> float:
@@ -72,7 +78,8 @@ def spread(values: Values) -> float:
     >>> round(spread(np.array([0.0, 1.0, 2.0, 3.0, 4.0])), 4)
     1.4826
     """
-    return MAD_TO_SD * float(stats.median_abs_deviation(np.asarray(values, dtype=float)))
+    distances = values - np.median(values)
+    return MAD_TO_SD * float(np.median(np.abs(distances, out=distances), overwrite_input=True))
 
 
 def cjv(white: Values, grey: Values) -> float | None:
@@ -128,11 +135,12 @@ def efc(data: Values) -> float | None:
     >>> round(efc(np.ones(64)), 6)
     1.0
     """
-    found = data[data > 0]  # 0 log 0 is 0
-    if data.size < 2 or not found.size:
+    parts = np.array_split(data.ravel(order="K"), data.size // _PART + 1)  # small parts stay in the cache
+    energy = sum(float(np.square(part[part > 0], dtype=float).sum()) for part in parts)
+    if data.size < 2 or not energy:
         return None
-    share = found / np.sqrt(np.square(found).sum(dtype=float))
-    entropy = -float((share * np.log(share)).sum(dtype=float))
+    shares = (part[part > 0] / np.sqrt(energy) for part in parts)  # 0 log 0 is 0
+    entropy = -sum(float((share * np.log(share)).sum(dtype=float)) for share in shares)
     root = np.sqrt(data.size)
     return entropy / float(root * np.log(root))
 
@@ -162,7 +170,7 @@ def fber(head: Values, air: Values) -> float | None:
 
 
 def _median_energy(values: Values) -> float:
-    return float(np.median(np.square(values)))
+    return float(np.median(np.square(values), overwrite_input=True))
 
 
 def wm2max(data: Values, white: Values) -> float | None:
@@ -245,8 +253,53 @@ def qi2(air: Values) -> float | None:
     scaled = air * (top / np.percentile(air, percentile))
     density = _kernel_density(scaled)
     tail = int(np.argmax(density[::-1] > density.max() / 2))
-    fitted = stats.chi2.pdf(_QI2_GRID, *stats.chi2.fit(scaled, _QI2_COILS))
+    fitted = chi_squared_density(scaled, _QI2_GRID)
     return float(np.abs(density - fitted)[-tail:].mean())
+
+
+def chi_squared_density(values: FloatArray, grid: FloatArray) -> FloatArray:
+    """Density of the chi-squared distribution that fits best, with location and scale (maximum likelihood).
+
+    Parameters
+    ----------
+    values : ndarray
+        At least two distinct values.
+    grid : ndarray
+        Where the density is wanted.
+
+    Returns
+    -------
+    ndarray, shape of `grid`
+
+    Notes
+    -----
+    As ``scipy.stats.chi2.fit``, from the same start and with the same steps. The import of `scipy.stats` takes 0.4 s
+    and 30 MB.
+    """
+    scale = float(np.std(values)) / np.sqrt(2)  # by the moments of one degree of freedom
+    location = float(np.mean(values)) - scale
+    if location >= values.min():
+        location, scale = values.min() - _QI2_MARGIN * np.ptp(values), 1.0
+    start = _QI2_COILS, location, scale
+    freedom, location, scale = optimize.fmin(_chi_squared_loss, start, args=(values,), disp=0)
+    return np.asarray(np.exp(_log_chi_squared((grid - location) / scale, freedom)) / scale)
+
+
+def _chi_squared_loss(parameters: FloatArray, values: FloatArray) -> float:
+    """Negative log-likelihood, with a penalty for each value without a density."""
+    freedom, location, scale = parameters
+    if freedom <= 0 or scale <= 0:
+        return np.inf
+    logs = _log_chi_squared((values - location) / scale, freedom)
+    logs = logs[np.isfinite(logs)]
+    outside = values.size - logs.size
+    return float(values.size * np.log(scale) - logs.sum() + outside * _QI2_PENALTY)
+
+
+def _log_chi_squared(values: FloatArray, freedom: float) -> FloatArray:
+    positive = np.where(values < 0, np.nan, values)
+    logs = special.xlogy(freedom / 2 - 1, positive) - positive / 2 - special.gammaln(freedom / 2)
+    return np.where(values < 0, -np.inf, logs - np.log(2) * freedom / 2)
 
 
 def _kernel_density(values: FloatArray) -> FloatArray:

@@ -196,7 +196,8 @@ def _hat(image: Image, head: BoolArray, placement: Placement) -> tuple[int, NDAr
         return 0, values
     # the median of magnitude noise is sqrt(2 ln 2) sigma
     bright = air & (image.data > _ARTEFACT_SIGMA * float(np.median(values)) / np.sqrt(2 * np.log(2)))
-    artefact = ndimage.binary_opening(bright)
+    eroded = ndimage.binary_erosion(bright)
+    artefact = ndimage.binary_dilation(eroded) if eroded.any() else eroded
     return int(np.count_nonzero(artefact)), image.data[air & ~artefact]
 
 

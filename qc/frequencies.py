@@ -123,11 +123,13 @@ def spike_ratio(spectrum: Spectrum) -> float:
         About 10 to 20 for k-space without spikes: the power of random values is exponentially distributed.
     """
     # the columns are half of the spectrum: only the rows are periodic
-    around = ndimage.uniform_filter(np.median(spectrum.powers, axis=0), _SPIKE_AROUND, mode=("wrap", "nearest"))
+    ordered = np.sort(spectrum.powers, axis=0)  # four times as fast as np.median along the first axis
+    median = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1].mean(axis=0)
+    around = ndimage.uniform_filter(median, _SPIKE_AROUND, mode=("wrap", "nearest"))
     rows, columns = spectrum.slices.shape[1:]
     fy, fx = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None]
     outside = (np.abs(fy) > _NO_SPIKE) & (fx > _NO_SPIKE)
-    ratio = spectrum.powers.max(axis=0) / np.maximum(around, 1e-9)
+    ratio = ordered[-1] / np.maximum(around, 1e-9)
     return float(ratio[outside].max())
 
 

@@ -77,17 +77,15 @@ def noise_and_signal(
     data, inside = data[some, rows, columns], inside[some, rows, columns]
     # the kernel is [1, -2, 1] along both axes (Immerkaer 1996): variance 36 sigma², less for zero-filled k-space
     gain = np.sqrt(difference_gain(support[0]) * difference_gain(support[1]))
-    response = np.stack([second_difference(plane) for plane in data])
-    smooth = np.stack([ndimage.gaussian_filter(plane, _SMOOTHING) for plane in data])
-    near = np.concatenate(
-        [smooth[:1], smooth, smooth[-1:]]
-    )  # a Sobel filter in 3D also averages across the slices
+    smooth = [ndimage.gaussian_filter(plane, _SMOOTHING) for plane in data]
+    near = [smooth[0], *smooth, smooth[-1]]  # a Sobel filter in 3D also averages across the slices
     slope = np.stack([gradient(a + 2 * b + c) for a, b, c in zip(near, near[1:], near[2:], strict=False)])
     bright = inside & (data > np.median(data[inside]))
     if not bright.any():
         return 0.0, 0.0
     flat = bright & (slope <= np.percentile(slope[bright], _FLAT_PERCENT))
-    by_differences = float(np.median(np.abs(response[flat]))) / _MAD_OF_NOISE / float(gain)
+    response = np.concatenate([second_difference(plane)[chosen] for plane, chosen in zip(data, flat, strict=True)])
+    by_differences = float(np.median(np.abs(response))) / _MAD_OF_NOISE / float(gain)
     return max(by_differences, air), float(np.median(data[flat]))
 
 

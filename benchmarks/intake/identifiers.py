@@ -40,6 +40,9 @@ TEXT_VRS = {"PN", "LO", "SH", "ST", "LT", "UT", "UC"}
 SPECIAL = 10
 """Identifiers that stand in other places than elements of the dictionary."""
 
+_RUN = re.compile(rb"[ -~]{7,}")
+"""No identifier is shorter."""
+
 _READ = {
     "SeriesDescription",
     "ProtocolName",
@@ -139,26 +142,22 @@ def contents(path: Path) -> list[bytes]:
 
 def search(paths: list[Path], words: list[str]) -> list[tuple[Path, int]]:
     """File and number of each identifier that is found."""
-    numbers = {
-        form.lower().encode(code): number
-        for number, word in enumerate(words)
-        for form in forms(word)
-        for code in ("utf-8", "utf-16-le", "utf-16-be")
-    }
-    by_first: dict[bytes, list[bytes]] = {}
-    for wanted in numbers:
-        by_first.setdefault(wanted[:1], []).append(wanted[1:])
-    # grouped by the first byte: one pass over a file instead of one for each form
-    pattern = re.compile(
-        b"|".join(
-            re.escape(first) + b"(?:" + b"|".join(map(re.escape, rest)) + b")" for first, rest in by_first.items()
-        )
-    )
+    numbers = {form.lower().encode(): number for number, word in enumerate(words) for form in forms(word)}
+    pattern = re.compile(b"|".join(map(re.escape, numbers)))
     hits = []
     for path in paths:
-        found = {numbers[one] for content in contents(path) for one in pattern.findall(content.lower())}
+        found = {numbers[one] for content in contents(path) for one in pattern.findall(text_of(content))}
         hits += [(path, number) for number in sorted(found)]
     return hits
+
+
+def text_of(content: bytes) -> bytes:
+    """All runs of printable characters, in lower case, each on a line.
+
+    Voxels hold few, so that the identifiers are searched in a small part of a volume. Without its zero bytes, UTF-16 is
+    ASCII.
+    """
+    return b"\n".join(_RUN.findall(content.translate(None, b"\0"))).lower()
 
 
 def main() -> None:

@@ -140,9 +140,21 @@ def _converted(
         raise UnreadableUploadError(f"{what}: {error.message}", hint="export the complete series again") from error
     verify(image.grid, expected, what)
     require_equal_values(image, frames_of(files), what)
-    sidecars = list(out.glob("*.json"))
-    stated = json.loads(sidecars[0].read_text(encoding="utf-8")) if sidecars else {}
+    stated = _sidecar(out, what)
     return Converted(image, {key: stated[key] for key in sorted(stated) if key in SIDECAR_KEYS})
+
+
+def _sidecar(out: Path, what: str) -> dict[str, Any]:
+    """The sidecar of dcm2niix. Header values are in it as they are, with control characters and in any encoding."""
+    sidecars = list(out.glob("*.json"))
+    try:
+        text = sidecars[0].read_text(encoding="utf-8", errors="replace") if sidecars else "{}"
+        return dict(json.loads(text, strict=False))
+    except ValueError:
+        raise UnreadableUploadError(
+            f"{what}: expected header values without control characters, found others",
+            hint="export the series again",
+        ) from None
 
 
 def _run(folder: Path, out: Path, timeout_s: float) -> int:

@@ -18,8 +18,12 @@ _LONGEST_PHRASE = 3
 _PLUS, _MINUS, _BOTH = "+", "~", "±"
 _SIGNS = (
     (re.compile(r"(?<![a-z])(t1|t2|pd)w(?![a-z/])"), r"\1 "),  # the w of T1w is no "with"
-    (re.compile(r"(?<![a-z])w\s*/\s*o(?![a-z])"), " without "),
+    (re.compile(r"(?<![a-z])w\s*/\s*o(?:ut)?(?![a-z])"), " without "),
     (re.compile(r"(?<![a-z])(t1)c(?![a-z])"), r"\1 + c"),
+    (
+        re.compile(r"[:=]\s*(?:-|0+(?:[.,]0+)?)\s*$|(?<![\d.,])0+(?:[.,]0+)?\s*ml\b|\(-\)"),
+        f" {_MINUS} ",
+    ),  # "KM=0", "Gd 0 ml"
     (re.compile(r"\+\s*/\s*-"), f" {_BOTH} "),
     (re.compile(r"\+"), f" {_PLUS} "),
     (re.compile(r"(?<![a-z0-9+/])-(?=[a-z])"), f" {_MINUS} "),  # " -C"; not "T1-Gd"
@@ -88,7 +92,8 @@ def agent_given(value: str) -> bool | None:
     Returns
     -------
     bool or None
-        False if it states that none was given, None if it is empty, punctuation or unknown.
+        False if it states that none was given. None if it is empty, punctuation or unknown, or if it denies something
+        that is no agent.
 
     Examples
     --------
@@ -101,7 +106,11 @@ def agent_given(value: str) -> bool | None:
         return None
     numbers = re.findall(r"\d+(?:[.,]\d+)?", value)
     zero = bool(numbers) and all(float(n.replace(",", ".")) == 0 for n in numbers)
-    return not (zero or text in _table()["none"] or said_of_contrast(value) is Said.BEFORE)
+    said = said_of_contrast(value)
+    if zero or text in _table()["none"] or said is Said.BEFORE:
+        return False
+    denied = words[0] in _table()["none"] or (_is_word(words[0]) and words[0] in _table()["without"])
+    return None if denied and said is not Said.AFTER else True
 
 
 def _plain(text: str) -> str:
@@ -162,8 +171,8 @@ def _beside_a_sign(tokens: Sequence[str]) -> tuple[Said | None, int]:
     behind = tokens[agent]
     if behind in _SIGNED and not _agent(tokens[agent + 1 :]):
         return _SIGNED[behind], agent + 1
-    if len(tokens) == agent + 1 and _phrase(tokens, "agents") and behind in _table()["none"]:
-        return Said.BEFORE, agent + 1
+    if _phrase(tokens, "agents") and " ".join(tokens[agent:]) in _table()["none"]:
+        return Said.BEFORE, len(tokens)
     return None, 0
 
 
@@ -190,10 +199,20 @@ def _glued(word: str) -> Said | None:
 
 
 def _agent_after(tokens: Sequence[str]) -> int:
-    """Tokens up to the agent, if it follows directly or behind words such as "de" and "mezzo di"."""
+    """Tokens up to the agent, if it follows directly or behind words such as "de" and "mezzo di".
+
+    All names of the agent in a row are one: "i.v. KM", "injection de gado".
+    """
+    end = _agent(tokens) or _next_agent(tokens)
+    while end and (further := _next_agent(tokens[end:])):
+        end += further
+    return end
+
+
+def _next_agent(tokens: Sequence[str]) -> int:
     skipped = 0
     while skipped < min(len(tokens), _LONGEST_PHRASE + 1):
-        agent = _agent(tokens[skipped:]) if skipped == 0 else _phrase(tokens[skipped:], "agents")
+        agent = _phrase(tokens[skipped:], "agents")
         if agent:
             return skipped + agent
         if tokens[skipped] not in _table()["between"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -127,6 +127,10 @@ class InstanceFacts(BaseModel):
     slice_distance_mm: float | None = None
     orientation: Orientation | None = None
     positions: tuple[Vector, ...] = ()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> InstanceFacts:
+        """The object itself, which never changes. Nipype copies the inputs of each node."""
+        return self
 
     @property
     def scanner_identified(self) -> bool:

@@ -33,6 +33,7 @@ class AuditAction(StrEnum):
     UPLOAD_REFUSED = "upload refused"
     UPLOAD_RELEASED = "upload released"
     UPLOAD_TRIED_AGAIN = "upload tried again"
+    REFUSED_UPLOAD_DISCARDED = "refused upload discarded"
     UPLOAD_OF_ANOTHER_SUBJECT = "upload matches another subject"
     UPLOAD_BEGUN = "upload begun"
     UPLOAD_SENT = "upload sent"

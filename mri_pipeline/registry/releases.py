@@ -1,4 +1,4 @@
-"""Decisions of the reading centre to accept a refused upload: limits overruled, header elements cleared."""
+"""Decisions of the reading centre on a refused upload: limits overruled, header elements cleared, or discarded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.requirements import require_texts
-from mri_pipeline.registry.schema import ReleaseRow
+from mri_pipeline.registry.schema import AuditRow, ReleaseRow
 from mri_pipeline.registry.trail import append
 
 
@@ -107,3 +107,38 @@ class Releases:
                 "at": row.at,
             }  # fmt: skip
             append(session, AuditAction.UPLOAD_RELEASED, site, details, reader=by)
+
+    def discard(self, entry: str, *, upload_digest: str, site: str, reason: str, by: str) -> None:
+        """Audit the decision to discard an entry of the quarantine.
+
+        Parameters
+        ----------
+        entry : str
+            Name of the entry.
+        upload_digest : str
+            SHA-256 of the upload.
+        site : str
+            Code of the site.
+        reason, by : str
+            Why and who, without patient data.
+
+        Raises
+        ------
+        UsageError
+            If `reason` or `by` is empty, or `by` is too long.
+        """
+        require_texts(reason=reason, by=by)
+        details = {"upload": upload_digest, "entry": entry, "reason": reason, "by": by}
+        with writing(self._engine) as session:
+            append(session, AuditAction.REFUSED_UPLOAD_DISCARDED, site, details, reader=by)
+
+    def discarded(self) -> set[str]:
+        """Names of the entries of the quarantine that were discarded.
+
+        Returns
+        -------
+        set of str
+        """
+        rows = select(AuditRow.details).filter_by(action=AuditAction.REFUSED_UPLOAD_DISCARDED.value)
+        with reading(self._engine) as session:
+            return {details["entry"] for details in session.scalars(rows)}

@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # pydicom and the registry are not needed for --help
     from reading_centre.use_cases.uploads.ingest.visit import ReceivedVisit
 
 app = typer.Typer(
-    help="Refused uploads: list, show, try again, release. Accepted scans: withdraw. Reasons must not contain patient "
-    "data.",
+    help="Refused uploads: list, show, try again, release, discard. Accepted scans: withdraw. Reasons must not contain "
+    "patient data.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -142,6 +142,31 @@ def release(
         clear_identity=clear_identity or (),
     )
     _report(result, as_json=as_json)
+
+
+@app.command("discard", short_help="Discard a refused upload, for a reason.")
+def discard(
+    trial: TrialFolder,
+    entry: Entry,
+    reason: Annotated[str, typer.Option("--reason", help="Why it is discarded, without patient data.")],
+    by: Annotated[str, typer.Option("--by", help="Person who decides.")],
+    as_json: AsJson = False,
+) -> None:
+    """Discard a refused upload that waits in quarantine: sent by mistake, superseded, withdrawn consent.
+
+    The decision is audited, then the copy of the upload is deleted. The entry with its reason stays.
+    """
+    from reading_centre.use_cases.uploads.quarantine import discard_upload, entry_record
+
+    done = discard_upload(trial, entry, reason=reason, by=by)
+    if as_json:
+        emit(entry_record(done))
+        return
+    say(
+        f"{done.name}: discarded"
+        if done.upload is None
+        else f"{done.name}: discarded; its copy cannot be deleted yet"
+    )
 
 
 @app.command("withdraw", short_help="Withdraw an accepted scan, for a reason.")

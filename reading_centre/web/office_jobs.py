@@ -19,7 +19,7 @@ from mri_pipeline.registry.job_records import LONG, Job, JobKind, JobState, new_
 from reading_centre.use_cases.tables.release import list_releases
 from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report
 from reading_centre.use_cases.uploads.jobs import lane_of
-from reading_centre.use_cases.uploads.quarantine import DUMMY_RUN, list_quarantine, show_quarantine
+from reading_centre.use_cases.uploads.quarantine import DUMMY_RUN, discard_upload, list_quarantine, show_quarantine
 from reading_centre.use_cases.uploads.waiting import WaitingUpload
 from reading_centre.web.access import allow, room_of, user_of, worker_of
 from reading_centre.web.render import form_of, page
@@ -56,15 +56,35 @@ def _existing(request: Request, name: str) -> QuarantineEntry:
 
 
 def _entry_page(request: Request, entry: QuarantineEntry, error: str = "") -> Response:
-    may_decide = user_of(request).role is Role.DATA_MANAGER and not entry.outcome and entry.upload is not None
+    may_discard = user_of(request).role is Role.DATA_MANAGER and not entry.outcome
     report = acceptance_report(room_of(request).trial, entry.site, entry.sha256)
     is_visit = entry.kind != DUMMY_RUN
     return page(
-        request, "quarantine_entry", 422 if error else 200, entry=entry, error=error, may_decide=may_decide,
+        request, "quarantine_entry", 422 if error else 200, entry=entry, error=error, may_discard=may_discard,
+        may_decide=may_discard and entry.upload is not None,
         report="" if is_visit or not report.is_file() else report.name,
         is_visit=is_visit, visits=room_of(request).protocol.visits,
         releasable=is_visit or entry.refused_as == IdentityError.__name__,
     )  # fmt: skip
+
+
+@router.post("/quarantine/{name}/discard")
+@allow(Role.DATA_MANAGER)
+async def _discard(request: Request, name: str) -> Response:
+    """Discard a refused upload."""
+    form = await form_of(request)
+    return await run_in_threadpool(_discarded, request, name, form.get("reason", "").strip())
+
+
+def _discarded(request: Request, name: str, reason: str) -> Response:
+    entry = _existing(request, name)
+    if len(reason) > _FIELDS["reason"]:
+        return _entry_page(request, entry, f"Expected up to {_FIELDS['reason']} characters as reason, found more.")
+    try:
+        discard_upload(room_of(request).trial.root, name, reason=reason, by=user_of(request).code)
+    except UsageError as error:
+        return _entry_page(request, _existing(request, name), f"{error.message[:1].upper()}{error.message[1:]}.")
+    return RedirectResponse(f"/office/quarantine/{name}", 303)
 
 
 @router.post("/quarantine/{name}/{decision}")

@@ -56,6 +56,16 @@ def test_every_voxel_keeps_its_place_and_value(tmp_path, orientation):
         assert image.data[i, j, h] == volume[k, r, c]
 
 
+@pytest.mark.parametrize("text", ["syngo MR B\x117", "Büld", 'B "17" \\t\\', "B\t17\n"])
+def test_odd_characters_in_a_header_are_no_fault(tmp_path, text):
+    """dcm2niix writes header values as they are into its JSON file."""
+    spec = replace(
+        factory.T1, shape=(20, 14, 12), extra={"SpecificCharacterSet": "ISO_IR 100", "SoftwareVersions": text}
+    )
+    files = factory.write_series(tmp_path / "in", spec)
+    assert convert_series(tmp_path / "in", expected(geometry(files)), what="T1w").image.data.any()
+
+
 def test_volumes_are_made_beside_the_files_and_removed(tmp_path, monkeypatch):
     whole = expected(geometry(factory.write_series(tmp_path / "in", factory.T1)))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no folder"))

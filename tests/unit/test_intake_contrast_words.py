@@ -20,6 +20,73 @@ def test_names_before_contrast(name):
     assert said_of_contrast(name) is Said.BEFORE
 
 
+DENIALS = {
+    "German": ("ohne, kein, keine, nicht, nie, vor, vor der, bevor, prä, prae", "KM, Kontrastmittel, KM-Gabe, i.v. KM"),
+    "French": ("sans, pas de, non, jamais, avant, pré, sans injection de", "gado, produit de contraste, PDC, Gd"),
+    "Italian": ("senza, non, nessun, privo di, prima di, prima del, pre", "mdc, m.d.c., mezzo di contrasto, gadolinio"),
+    "Spanish": ("sin, no, ningún, antes de, antes del, previo a, pre", "contraste, CIV, medio de contraste, gadolinio"),
+    "Catalan": ("no, cap, abans de, previ a, pre", "contrast, mitjà de contrast, gadolini"),
+    "Danish": ("uden, ikke, ingen, ej, før, præ, u.", "kontrast, kontraststof, iv kontrast, gadolinium"),
+    "Swedish": ("utan, ej, inte, ingen, inget, före, innan, u.", "kontrast, kontrastmedel, iv kontrast, gadolinium"),
+    "Dutch": ("zonder, geen, niet, voor, vóór, pre, z.", "contrast, contrastmiddel, iv contrast, gadolinium"),
+    "Portuguese": ("sem, não, nenhum, antes do, prévio ao, pré", "contraste, meio de contraste, gadolínio, injeção"),
+    "English": ("without, w/o, w/out, no, not, non, never, minus, before, prior to, pre", "contrast, Gd, IV contrast"),
+    "Persian": ("bedoone, bedune, bi, ghabl az, qabl az", "tazrigh, haajeb, tazrigh haajeb"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", DENIALS)
+def test_an_agent_that_is_denied_is_never_after_contrast(language):
+    denials, agents = (text.split(", ") for text in DENIALS[language])
+    names = [
+        form.format(denial, agent).replace(" ", space)
+        for denial in denials
+        for agent in agents
+        for form in ("T1 {} {}", "T1 tra {} {} fs", "{} {} T1")
+        for space in " _"
+    ]
+    assert {name: said_of_contrast(name) for name in names} == dict.fromkeys(names, Said.BEFORE)
+
+
+@pytest.mark.parametrize("agent", ["KM", "Kontrast", "contrast", "gado", "Gd", "mdc", "contraste"])
+def test_an_agent_with_a_denial_behind_it_is_before_contrast(agent):
+    behind = (
+        " nein, nicht, no, not given, none, non, nej, ikke, ej, niet, não, neg, negativ, nicht gegeben, pas, off, "
+        "(-),:-,=0,=0.0, 0 ml, 0.0ml"
+    )
+    names = [f"T1 {agent}{denial}" for denial in behind.split(",")]
+    assert {name: said_of_contrast(name) for name in names} == dict.fromkeys(names, Said.BEFORE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "T1 pre surgery",
+        "T1 post treatment",
+        "T1 pre RT",
+        "T1 post biopsy",
+        "T1 native space",
+        "T1 no fs",
+        "T1 0 mm gap",
+    ],
+)
+def test_words_of_treatment_are_no_statement(name):
+    assert said_of_contrast(name) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("No IV contrast", False), ("contrast not given", False), ("OFF", False), ("negative", False), ("ej", False),
+        ("não utilizado", False), ("prä KM", False), ("Gd=0", False), ("0 mmol", False), ("niente", False),
+        ("pas de produit", None), ("keine Angabe", None), ("no protocol", None), ("pending", None), ("bedoon", None),
+        ("non-ionic Gd", True), ("Gadovist 1.0", True), ("DOTAREM 15ML", True), ("10 ml Dotarem", True),
+    ],
+)  # fmt: skip
+def test_denials_as_agent(value, expected):
+    assert agent_given(value) is expected
+
+
 @pytest.mark.parametrize("name", SILENT)
 def test_names_that_say_nothing_or_both(name):
     assert said_of_contrast(name) is None

@@ -136,7 +136,10 @@ def test_t1_of_several_techniques_are_not_taken_for_something_else(changes):
     assert one(instances(**changes)).contrast is Contrast.T1W
 
 
-@pytest.mark.parametrize("name", ["Ax T2 FLAIR ASSET", "t2_tirm_tra_dark-fluid", "medical FLAIR protocol"])
+@pytest.mark.parametrize(
+    "name",
+    ["Ax T2 FLAIR ASSET", "t2_tirm_tra_dark-fluid", "medical FLAIR protocol", "FLAIR SwissMS", "Swansea 3D FLAIR"],
+)
 def test_names_that_hold_telling_parts_by_chance_are_not_misread(name):
     assert one(instances(**timed(9000, 110, 2500, IR, description=name))).contrast is Contrast.FLAIR
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from benchmarks.quality.compare_mriqc import ours, synthetic
 from mri_pipeline.core.io.template import load_template
@@ -147,3 +147,28 @@ def test_a_visit_measures_them_once_for_each_scan(noisy, measured):
     images = {Contrast.FLAIR: noisy, Contrast.T2W: noisy}
     found = measure_visit(images, {contrast: contrast for contrast in images})
     assert found[Contrast.T2W].field == found[Contrast.FLAIR].field == measured(noisy)
+
+
+@pytest.mark.parametrize("law", ["rayleigh", "integers", "half normal", "skewed", "zeros"])
+def test_the_density_of_noise_equals_that_of_scipy(law):
+    rng = np.random.default_rng(5)
+    values = {
+        "rayleigh": rng.rayleigh(3, 1500),
+        "integers": rng.integers(0, 30, 1500).astype(float),
+        "half normal": np.abs(rng.normal(0, 5, 1500)),
+        "skewed": rng.exponential(3, 1500) ** 3,  # the moments are the start
+        "zeros": np.where(rng.random(1500) < 0.5, 0, rng.rayleigh(5, 1500)),
+    }[law]
+    grid = np.linspace(0, 110, 1000)
+    values = values * (100 / np.percentile(values, 99))
+    expected = stats.chi2.pdf(grid, *stats.chi2.fit(values, 32))
+    np.testing.assert_allclose(field_measures.chi_squared_density(values, grid), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 70_000, 200_001])
+def test_the_entropy_of_an_image_in_parts_is_that_of_the_whole(size):
+    data = np.random.default_rng(2).normal(20, 12, size).astype(np.float32)  # some are negative
+    found = data[data > 0]
+    share = found / np.sqrt(np.square(found, dtype=float).sum())
+    whole = -(share * np.log(share)).sum() / (np.sqrt(size) * np.log(np.sqrt(size))) if size > 1 else None
+    assert field_measures.efc(data) == (None if whole is None else pytest.approx(whole, rel=1e-12))

@@ -28,6 +28,7 @@ from mri_pipeline.intake import quarantined
 from mri_pipeline.intake.quarantine import quarantine
 from mri_pipeline.intake.quarantined import quarantine_entries, quarantine_entry
 from mri_pipeline.registry import Gate, Registry
+from mri_pipeline.registry.releases import Releases
 from qc import decision
 from qc.findings import Finding
 from reading_centre import cli
@@ -36,7 +37,12 @@ from reading_centre.use_cases.uploads import desk as upload_desk
 from reading_centre.use_cases.uploads import quarantine as quarantine_use_case
 from reading_centre.use_cases.uploads.dummy_run.receive import decide_dummy_run, receive_dummy_run
 from reading_centre.use_cases.uploads.ingest.visit import receive_visit
-from reading_centre.use_cases.uploads.quarantine import list_quarantine, release_upload, retry_upload
+from reading_centre.use_cases.uploads.quarantine import (
+    discard_upload,
+    list_quarantine,
+    release_upload,
+    retry_upload,
+)
 from tests.unit import dicom_factory as factory
 from tests.unit import ingest_trial
 
@@ -289,6 +295,101 @@ def test_a_dummy_run_that_a_person_accepted_leaves_no_copy(trial, tmp_path, monk
     assert len(identified(trial)) == 1
     send(trial, tmp_path / "next")
     assert identified(trial) == list_quarantine(trial.root) == []
+
+
+DISCARDED = "refused upload discarded"
+
+
+def test_an_entry_is_discarded_with_a_reason(trial, tmp_path, capsys):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    other = refused(trial, tmp_path / "other", ComplianceError, "expected FLAIR", SMALL[1:])
+    before = actions(trial)
+    for wrong, match in (
+        ({"reason": " ", "by": "QC"}, "expected a text as reason, found none"),
+        ({"reason": "twice", "by": ""}, "expected a text as by, found none"),
+    ):
+        with pytest.raises(UsageError, match=match):
+            discard_upload(trial.root, name, **wrong)
+    with pytest.raises(UsageError, match="expected the name of an entry of the quarantine"):
+        discard_upload(trial.root, "../trial", reason="twice", by="QC")
+    assert actions(trial) == before
+    assert len(identified(trial)) == 2
+    command = ["quarantine", "discard", str(trial.root), name, "--reason", "sent twice", "--by", "QC"]
+    assert cli.invoke(command) == 0
+    assert f"{name}: discarded\n" in capsys.readouterr().out
+    digest = quarantine_entry(trial.quarantine, name).sha256
+    details = {"upload": digest, "entry": name, "reason": "sent twice", "by": "QC"}
+    assert actions(trial) == [*before, (DISCARDED, details)]
+    assert [path.parent.name for path in identified(trial)] == [other]
+    assert [entry.name for entry in list_quarantine(trial.root)] == [other]
+    assert quarantine_entry(trial.quarantine, name).outcome == "discarded"
+    assert cli.invoke(command) == 2
+    assert cli.invoke(["quarantine", "retry", str(trial.root), name, "--subject", NUMBER]) == 2
+    assert capsys.readouterr().err.count("this entry is settled already (discarded)") == 2
+    thickness_is(trial, "query", "refuse")  # the site may send it again
+    assert send(trial, tmp_path / "again").visit == "wk04"
+    assert quarantine_entry(trial.quarantine, name).outcome == "discarded"
+
+
+@pytest.mark.parametrize("moment", ["before the audit entry", "before the outcome", *AFTER])
+@pytest.mark.parametrize("later", ["discard", "retry", "release", "ingest"])
+def test_a_discard_that_was_killed_is_completed_or_has_changed_nothing(
+    trial, tmp_path, monkeypatch, moment, later
+):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    with monkeypatch.context() as patch:
+        if moment == "before the audit entry":
+            patch.setattr(Releases, "discard", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        else:
+            killed_at(patch, moment)
+        with pytest.raises(KeyboardInterrupt):
+            discard_upload(trial.root, name, reason="sent twice", by="QC")
+    audited = moment != "before the audit entry"
+    assert [action for action, _ in actions(trial)].count(DISCARDED) == audited
+    assert len(identified(trial)) == 1
+    if later == "ingest":
+        refused(trial, tmp_path / "other", ComplianceError, "expected FLAIR", SMALL[1:])
+    elif audited:
+        again = {
+            "discard": lambda: discard_upload(trial.root, name, reason="again", by="QC"),
+            "retry": lambda: retry_upload(trial.root, name, subject=NUMBER),
+            "release": lambda: release_upload(trial.root, name, reason="again", by="QC", subject=NUMBER),
+        }[later]
+        with pytest.raises(UsageError, match=r"this entry is settled already \(discarded\)"):
+            again()
+    else:
+        discard_upload(trial.root, name, reason="again", by="QC")
+    assert [
+        path for path in identified(trial) if path.parent.name == name and (audited or later != "ingest")
+    ] == []
+    assert [action for action, _ in actions(trial)].count(DISCARDED) == (audited or later != "ingest")
+    assert [action for action, _ in actions(trial)].count("upload released") == 0
+
+
+def test_an_entry_that_is_tried_again_is_not_discarded(trial, tmp_path):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    before = actions(trial)
+    with (
+        quarantined.only_user(trial.quarantine, quarantine_entry(trial.quarantine, name).sha256),
+        pytest.raises(UsageError, match="a retry of this upload is in progress"),
+    ):
+        discard_upload(trial.root, name, reason="sent twice", by="QC")
+    assert actions(trial) == before
+    assert len(identified(trial)) == 1
+
+
+def test_one_of_two_entries_of_an_upload_is_discarded(trial, tmp_path):
+    thickness_is(trial, "refuse", "query")
+    names = [refused(trial, tmp_path / up, ComplianceError, "at most 3 mm") for up in ("up", "up2")]
+    assert len({quarantine_entry(trial.quarantine, name).sha256 for name in names}) == 1
+    discard_upload(trial.root, names[0], reason="sent twice", by="QC")
+    assert [path.parent.name for path in identified(trial)] == names[1:]
+    thickness_is(trial, "query", "refuse")
+    assert retry_upload(trial.root, names[1], subject=NUMBER).visit == "wk04"
+    assert [quarantine_entry(trial.quarantine, name).outcome for name in names] == ["discarded", "accepted"]
 
 
 def test_a_verdict_in_the_report_alone_accepts_nothing(trial, capsys):

@@ -610,6 +610,27 @@ def test_a_release_needs_a_reason_and_names_the_person(room, site):
     assert (ordered.reader, ordered.details["kind"], ordered.details["entry"]) == ("DM", "release", name)
 
 
+def test_a_data_manager_discards_a_refused_upload(room, site):
+    manager = browser(room, "DM")
+    (name,) = [e.name for e in quarantine_entries(room.trial.quarantine) if e.kind == "visit"]
+    url = f"/office/quarantine/{name}"
+    assert site.post(f"{url}/discard", data={"reason": "sent twice"}).status_code in (403, 404)
+    for reason, message in ((" ", "Expected a text as reason, found none."), ("x" * 501, "up to 500 characters")):
+        answer = manager.post(f"{url}/discard", data={"reason": reason})
+        assert (answer.status_code, message in answer.text) == (422, True)
+    assert manager.post("/office/quarantine/none/discard", data={"reason": "sent twice"}).status_code == 404
+    assert room.registry.audit_entries("refused upload discarded") == []
+    assert manager.post(f"{url}/discard", data={"reason": "sent twice"}).headers["location"] == url
+    page = manager.get(url).text
+    assert "<dt>Outcome</dt><dd>discarded</dd>" in page
+    assert "/discard" not in page
+    (entry,) = room.registry.audit_entries("refused upload discarded")
+    assert (entry.reader, entry.details["reason"], entry.details["entry"]) == ("DM", "sent twice", name)
+    assert [*(room.trial.quarantine / name).glob("*upload*")] == []
+    answer = manager.post(f"{url}/discard", data={"reason": "sent twice"})
+    assert (answer.status_code, "settled already (discarded)" in answer.text) == (422, True)
+
+
 def test_the_agreement_report_is_ordered_by_the_data_manager(room):
     manager = browser(room, "DM")
     page = manager.post("/office/agreement").headers["location"]

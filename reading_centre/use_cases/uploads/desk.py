@@ -27,6 +27,8 @@ from reading_centre.use_cases.uploads.waiting import sweep_uploads
 
 ACCEPTED = "accepted"
 """Begin of the outcome of a quarantine entry whose upload was accepted."""
+DISCARDED = "discarded"
+"""Outcome of a quarantine entry that the reading centre has discarded."""
 _ROOM_FOR_TEMPORARY_FILES = 64_000_000
 _NOTHING = {errno.ENOENT, errno.ENOTDIR}
 
@@ -226,6 +228,22 @@ def settle_upload(trial: Trial, digest: str, *, kind: str, visit: str = "") -> N
     remove_settled(trial.quarantine)
 
 
+def settle_discarded(trial: Trial, registry: Registry) -> None:
+    """Settle the quarantine entries that the audit trail states as discarded. Copies of settled entries are deleted.
+
+    Parameters
+    ----------
+    trial : Trial
+    registry : Registry
+    """
+    waiting = [entry for entry in quarantine_entries(trial.quarantine) if not entry.outcome]
+    discarded = registry.releases.discarded() if waiting else set()
+    for entry in waiting:
+        if entry.name in discarded:
+            settle_entry(trial.quarantine, entry, outcome=DISCARDED, now=dt.datetime.now(tz=dt.UTC))
+    remove_settled(trial.quarantine)
+
+
 def _located(upload: Path) -> Path:
     """The absolute path of an upload, without links."""
     try:
@@ -277,7 +295,7 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
         if settle:
             sweep(trial.work)
             sweep_uploads(trial, registry)
-            remove_settled(trial.quarantine)
+            settle_discarded(trial, registry)
             settle_all(trial, protocol, registry)
         yield UploadDesk(upload, trial, protocol, registry, Sealed.open(trial))
 

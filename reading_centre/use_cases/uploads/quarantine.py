@@ -1,4 +1,4 @@
-"""Refused uploads: list them, try them again, or accept them by a decision of the reading centre."""
+"""Refused uploads: list them, try them again, accept or discard them by a decision of the reading centre."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ from mri_pipeline.intake.quarantined import (
 )
 from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import AuditAction
+from reading_centre.use_cases.trial.storage import storage_faults
+from reading_centre.use_cases.uploads.desk import settle_discarded
 from reading_centre.use_cases.uploads.dummy_run.receive import ReceivedDummyRun, receive_dummy_run
 from reading_centre.use_cases.uploads.ingest.visit import ReceivedVisit, receive_visit
 
@@ -231,6 +233,40 @@ def release_upload(
     )
 
 
+def discard_upload(folder: Path, name: str, *, reason: str, by: str) -> QuarantineEntry:
+    """Discard a refused upload that waits in quarantine. Its copy is deleted after the decision is audited.
+
+    If the process is killed in between, the next upload or command on an entry deletes it. The entry and its reason
+    stay.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    name : str
+        Name of the entry.
+    reason, by : str
+        Why and by whom, without patient data; for the audit trail.
+
+    Returns
+    -------
+    QuarantineEntry
+        Settled. It has an upload only if the copy cannot be deleted.
+
+    Raises
+    ------
+    UsageError
+        If there is no such entry, it is settled, it is tried again by another process, or a text is empty.
+    """
+    trial = Trial.existing(folder)
+    with storage_faults(trial.protocol_file), _only_retry(trial, name):
+        entry = _waiting(trial, name)
+        with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+            registry.releases.discard(name, upload_digest=entry.sha256, site=entry.site, reason=reason, by=by)
+            settle_discarded(trial, registry)
+    return quarantine_entry(trial.quarantine, name)
+
+
 def _require_releasable(entry: QuarantineEntry, cleared: Sequence[str]) -> None:
     """Refuse to overrule another reason than a limit of the protocol. Cleared elements overrule an identity alone."""
     if cleared:
@@ -265,6 +301,9 @@ def entry_record(entry: QuarantineEntry) -> dict[str, Any]:
 
 
 def _waiting(trial: Trial, name: str) -> QuarantineEntry:
+    """An entry that is not settled. A process that was killed may have left one that was discarded."""
+    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+        settle_discarded(trial, registry)
     entry = quarantine_entry(trial.quarantine, name)
     if entry.outcome:
         raise UsageError(f"{name}: this entry is settled already ({entry.outcome})")
