@@ -111,7 +111,9 @@ def _write_results(trial: Trial, protocol: Protocol, state: Any, result: Subject
     for name, text in job.beside.items():
         (folder / name).write_text(text, encoding="utf-8")
     shown = report_digest(job, result, "")
-    subject_report(trial.reports, state.code).write_text(f'<meta name="shown" content="{shown}">', encoding="utf-8")
+    subject_report(trial.reports, state.code).write_text(
+        f'<meta name="shown" content="{shown}">', encoding="utf-8"
+    )
     started = publication._provenance(job)  # noqa: SLF001
     outputs = publication.output_digests(derivatives, state.code)
     derivatives.provenance(state.code).write_text(
@@ -141,7 +143,12 @@ def insert_rows(trial: Trial, protocol: Protocol, codes: list[str]) -> None:
                 session.execute(
                     insert(KeyRow),
                     [
-                        {"subject": s, "visit": v, "kind": kind, "key": digest(s, kind, v if kind == "study" else "")}
+                        {
+                            "subject": s,
+                            "visit": v,
+                            "kind": kind,
+                            "key": digest(s, kind, v if kind == "study" else ""),
+                        }
                         for s, v in visits
                         for kind in ("number", "name", "birth", "study")
                     ],
@@ -162,7 +169,9 @@ def _scan(subject: str, visit: str) -> dict[str, Any]:
         "status": ScanState.ANALYSED.value,
         "upload_digest": digest("upload", subject, visit),
         "scanner": None,
-        "profile": {c.value: {"RepetitionTime": 9.0, "EchoTime": 0.12, "spacing": [0.9, 0.9, 3.0]} for c in CONTRASTS},
+        "profile": {
+            c.value: {"RepetitionTime": 9.0, "EchoTime": 0.12, "spacing": [0.9, 0.9, 3.0]} for c in CONTRASTS
+        },
         "findings": ["FLAIR: 2 slices below the brain are missing"] if digest(subject, visit)[0] == "0" else [],
         "receipt": digest("receipt", subject, visit)[:32],
         "shifted_day": 730000,
@@ -179,7 +188,9 @@ def _measures(subject: str, visit: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _events(codes: Any, labels: list[str], measures: list[dict[str, Any]]) -> Iterator[tuple[Any, str, dict[str, Any]]]:
+def _events(
+    codes: Any, labels: list[str], measures: list[dict[str, Any]]
+) -> Iterator[tuple[Any, str, dict[str, Any]]]:
     of_visit = {(row["subject"], row["visit"]): row for row in measures}
     for code in codes:
         yield AuditAction.SUBJECT_ENTERED, code, {"site": SITE}
@@ -193,7 +204,9 @@ def _events(codes: Any, labels: list[str], measures: list[dict[str, Any]]) -> It
             yield AuditAction.SCAN_ANALYSED, f"{code} {label}", {}
 
 
-def _chained(events: Iterator[tuple[Any, str, dict[str, Any]]], seq: int, previous: str) -> Iterator[dict[str, Any]]:
+def _chained(
+    events: Iterator[tuple[Any, str, dict[str, Any]]], seq: int, previous: str
+) -> Iterator[dict[str, Any]]:
     for action, target, details in events:
         seq += 1
         entry = AuditEntry(seq, utc_now(), os_user(), "", str(action), target, details, previous)
@@ -218,9 +231,12 @@ def _result(chance: random.Random, protocol: Protocol, lesions: int) -> SubjectR
             )
         )  # fmt: skip
         registered = tuple(
-            RegistrationRecord(contrast, visit.label, chance.random(), "rigid", failed=False) for contrast in CONTRASTS
+            RegistrationRecord(contrast, visit.label, chance.random(), "rigid", failed=False)
+            for contrast in CONTRASTS
         )
-        quality.append(VisitQuality(visit.label, "", skull_stripped=False, brain_covered=1.0, registrations=registered))
+        quality.append(
+            VisitQuality(visit.label, "", skull_stripped=False, brain_covered=1.0, registrations=registered)
+        )
         before = visit.label
     return SubjectResult("", tuple(visits), tuple(found), quality=tuple(quality))
 
@@ -244,7 +260,7 @@ def measured(arguments: list[str]) -> str:
     if child == 0:
         os.dup2(write_end, 1)
         os.close(read_end)
-        os.execv(sys.executable, [sys.executable, "-m", "reading_centre", *arguments])  # noqa: S606
+        os.execv(sys.executable, [sys.executable, "-m", "reading_centre", *arguments])
     os.close(write_end)
     content = hashlib.sha256()
     with os.fdopen(read_end, "rb") as stream:
@@ -270,16 +286,16 @@ def main() -> None:
     trial = Trial(chosen.work / f"trial_{chosen.subjects}_{chosen.lesions}{'_url' * bool(chosen.database_url)}")
     if not trial.root.exists():
         started = time.monotonic()
-        write_trial(
-            trial.root, subjects=chosen.subjects, lesions=chosen.lesions, database_url=chosen.database_url
-        )
+        write_trial(trial.root, subjects=chosen.subjects, lesions=chosen.lesions, database_url=chosen.database_url)
         print(f"written in {time.monotonic() - started:.0f} s", flush=True)
     folder = str(trial.root)
     for arguments in (["status", folder, "--json"], ["tables", folder, "--provisional"], ["run", folder]):
         for _ in range(chosen.repeat):
             print(measured(arguments), flush=True)
     for path in sorted(trial.tables.iterdir()):
-        print(f"{path.name}: {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}, {path.stat().st_size >> 20} MiB")
+        print(
+            f"{path.name}: {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}, {path.stat().st_size >> 20} MiB"
+        )
 
 
 if __name__ == "__main__":

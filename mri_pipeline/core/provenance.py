@@ -133,4 +133,6 @@ def settings_digest(settings: BaseModel) -> str:
 @lru_cache(maxsize=32)  # a command asks for each subject
 def _digest(settings: BaseModel, method: Method, code: str) -> str:
     text = json.dumps(settings.model_dump(mode="json", exclude_none=True, context=DIGEST), sort_keys=True)
-    return hashlib.sha256(f"{code}\0{json.dumps(asdict(method), sort_keys=True)}\0{text}".encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{code}\0{json.dumps(asdict(method), sort_keys=True)}\0{text}".encode()).hexdigest()[
+        :12
+    ]

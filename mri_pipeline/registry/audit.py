@@ -165,8 +165,9 @@ def verify_chain(entries: Iterable[AuditEntry], *, after: tuple[int, str] = (0, 
     >>> verify_chain([]) == (0, GENESIS)
     True
     """
-    count, previous = after
-    for count, entry in enumerate(entries, start=count + 1):
+    number, previous = after
+    count = number
+    for count, entry in enumerate(entries, start=number + 1):
         if entry.seq != count or entry.previous != previous or entry.hash != entry_hash(entry):
             raise UsageError(
                 f"expected an unbroken audit trail, found a change at entry {count}",

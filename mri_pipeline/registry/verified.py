@@ -1,7 +1,7 @@
 """Verification of a long audit trail, from the last verified entry on.
 
 The hashes of a long trail take seconds. `verify_trail` therefore keeps the number of entries that were verified, with a
-digest of their rows as they are stored. If the rows have that digest the next time, only the later entries are verified.
+digest of their rows as they are stored. If the rows have that digest the next time, only later entries are verified.
 Any change of a row changes the digest, and then all entries are verified.
 """
 

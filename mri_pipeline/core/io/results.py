@@ -94,8 +94,8 @@ def parse_result(text: str | bytes, *, source: str = "result") -> SubjectResult:
         raise UsageError(
             f"{source}: expected the result of a subject, found invalid or incomplete JSON", hint=hint
         ) from error
-    # pydantic fills in defaults and drops unknown fields; a complete file is the same when written again, where a number
-    # that is not finite becomes null
+    # pydantic fills in defaults and drops unknown fields; a complete file is the same when written again
+    # (a number that is not finite is written as null)
     if json.loads(_FILE.dump_json(file)) != content:
         raise UsageError(
             f"{source}: expected exactly the fields of a result, found missing or unknown ones", hint=hint

@@ -86,6 +86,7 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
             planned_visits(protocol),
             study=protocol.name,
             provisional=provisional,
+            scratch=trial.work,
         )
         analysed = sum(status is ScanStatus.ANALYSED for s in without_numbers for status in s.scans.values())
         if not analysed:
