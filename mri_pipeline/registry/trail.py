@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from sqlalchemy import Text, select, type_coerce
+from sqlalchemy import Row, Select, Text, select, type_coerce
 from sqlalchemy.orm import Session
 
 from mri_pipeline.registry.audit import GENESIS, AuditEntry, entry_hash, os_user, utc_now
@@ -35,8 +35,28 @@ def append(session: Session, action: str, target: str, details: dict[str, Any], 
     session.flush()
 
 
-ENTRIES_AT_A_TIME: Final = 5000
+_ENTRIES_AT_A_TIME: Final = 5000
 """Rows of the trail in memory. A trial of 10,000 subjects has more than 200,000."""
+
+
+def in_parts(session: Session, query: Select[Any]) -> Iterator[Row[Any]]:
+    """Rows of the audit trail, a part in memory at a time. No cursor stays open between two parts.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    query : sqlalchemy.Select
+        Of columns of the trail with ``seq`` among them, in the order of ``seq``.
+
+    Yields
+    ------
+    sqlalchemy.Row
+    """
+    part = session.execute(query.limit(_ENTRIES_AT_A_TIME)).all()
+    while part:
+        yield from part
+        later = query.where(AuditRow.seq > part[-1].seq)
+        part = session.execute(later.limit(_ENTRIES_AT_A_TIME)).all()
 
 
 def entries(session: Session, actions: Collection[str] = (), *, after: int = 0) -> Iterator[AuditEntry]:
@@ -57,12 +77,13 @@ def entries(session: Session, actions: Collection[str] = (), *, after: int = 0) 
     """
     names = [name for name in AuditEntry.__dataclass_fields__ if name != "details"]
     columns = (*(getattr(AuditRow, name) for name in names), type_coerce(AuditRow.details, Text))
-    query = select(*columns).order_by(AuditRow.seq).execution_options(yield_per=ENTRIES_AT_A_TIME)
+    query = select(*columns).order_by(AuditRow.seq)
     if after:
         query = query.where(AuditRow.seq > after)
     if actions:
         query = query.where(AuditRow.action.in_([str(action) for action in actions]))
-    for *values, details in session.execute(query):
+    values: list[Any]
+    for *values, details in in_parts(session, query):
         yield AuditEntry(**dict(zip(names, values, strict=True)), details=_details(details))
 
 

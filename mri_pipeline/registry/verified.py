@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy import Text, cast, select
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.registry.audit import GENESIS, verify_chain
 from mri_pipeline.registry.schema import AuditRow
-from mri_pipeline.registry.trail import ENTRIES_AT_A_TIME, entries
+from mri_pipeline.registry.trail import entries, in_parts
 
 STEP: Final = 10_000
 """Number of new entries after which the digest is renewed. A shorter trail is always verified from the first entry."""
@@ -83,13 +83,8 @@ def verify_trail(session: Session, file: Path) -> tuple[int, str]:
 def _rows(session: Session) -> Iterator[bytes]:
     """The stored columns of each entry, oldest first."""
     columns = [column if column.name != "details" else cast(column, Text) for column in AuditRow.__table__.columns]
-    query = select(*columns).order_by(AuditRow.seq).execution_options(yield_per=ENTRIES_AT_A_TIME)
-    for row in session.execute(query):
-        yield _bytes(row)
-
-
-def _bytes(row: Any) -> bytes:
-    return ("\0".join(map(str, row)) + "\n").encode("utf-8", errors="surrogateescape")
+    for row in in_parts(session, select(*columns).order_by(AuditRow.seq)):
+        yield ("\0".join(map(str, row)) + "\n").encode("utf-8", errors="surrogateescape")
 
 
 def _known(file: Path) -> Verified:
