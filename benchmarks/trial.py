@@ -2,11 +2,11 @@
 
     python -m benchmarks.trial WORK [--subjects 10] [--heads 4] [--nprocs 2] [--of 144]
 
-The trial has the visits of ``protocols/mesems.toml`` on 2D scans of one scanner. Each subject has its own lesions and
-their course over the visits; `--heads` different heads are used in turn. Each upload is made, ingested and deleted, one
-at a time. All subjects are then analysed by ``mri-pipeline run``. A worklist is exported, every proposed lesion is accepted,
-and the reads are imported and locked. ``mri-pipeline tables`` writes the tables. The times of simulating the uploads are
-not counted. The last lines extrapolate to `--of` subjects in proportion to the number of visits.
+The trial has 2D scans of one scanner. Each subject has its own lesions and their course over the visits; `--heads`
+different heads are used in turn. Each upload is made, ingested and deleted, one at a time. All subjects are then
+analysed by ``mri-pipeline run``. A worklist is exported, every proposed lesion is accepted, and the reads are imported
+and locked. ``mri-pipeline tables`` writes the tables. The times of simulating the uploads are not counted. The last
+line extrapolates to `--of` subjects in proportion to the number of visits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
-from mri_pipeline.phantom.dummy import DummyRunFault, write_dummy_run
+from mri_pipeline.phantom.dummy import write_dummy_run
 from mri_pipeline.phantom.histories import random_histories
 from mri_pipeline.phantom.scanner import SIEMENS_SKYRA, Dimension
 from mri_pipeline.phantom.session import write_session
@@ -41,6 +41,8 @@ from reading_centre.use_cases.uploads.ingest import receive_visit
 
 SITE, SEED, READER = "S01", 1, "R1"
 VOLUNTEER = 900
+ANSWERS = {"decision": "accept", "done": "yes"}
+"""Of the reader, by column of the worklist."""
 
 
 @dataclass
@@ -124,7 +126,7 @@ def read_all(trial: Trial, worklist: Path) -> None:
         with file.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
         for row in rows:
-            row |= {"decision": "accept"} if "decision" in row else {"done": "yes"} if "done" in row else {}
+            row.update({name: word for name, word in ANSWERS.items() if name in row})
         if rows:
             with file.open("w", newline="", encoding="utf-8") as stream:
                 writer = csv.DictWriter(stream, list(rows[0]))
@@ -142,12 +144,13 @@ def size_mib(folder: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path, help="new folder")
+    parser.add_argument("--protocol", default="mesems")
     parser.add_argument("--subjects", type=int, default=10)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--nprocs", type=int, default=2)
     parser.add_argument("--of", type=int, default=144)
     chosen = parser.parse_args()
-    trial, costs = init_trial(chosen.work / "trial"), Costs()
+    trial, costs = init_trial(chosen.work / "trial", chosen.protocol), Costs()
     protocol = load_protocol(trial.protocol_file)
     visits = take_in(trial, protocol, chosen.work, subjects=chosen.subjects, heads=chosen.heads, cost=costs.ingest)
     with costs.run.measured():
@@ -164,16 +167,14 @@ def main() -> None:
     print(f"{visits} visits: {total.cpu_s:.0f} CPU s, {total.wall_s:.0f} s")
     print(f"peak memory of a subject: {max(one['peak_memory_gib'] for one in outcomes):.2f} GiB")
     folders = {
-        "rawdata": trial.rawdata.root,
-        "sourcedata": trial.sourcedata.root,
-        "derivatives": trial.derivatives.root,
-    }
-    folders |= {"reads": trial.reads, "reports": trial.reports, "work": trial.work, "tables": trial.tables}
+        "rawdata": trial.rawdata.root, "sourcedata": trial.sourcedata.root, "derivatives": trial.derivatives.root,
+        "reads": trial.reads, "reports": trial.reports, "work": trial.work, "tables": trial.tables,
+    }  # fmt: skip
     for name, folder in folders.items():
         print(f"{name}: {size_mib(folder) / visits:.1f} MiB a visit")
     print(
-        f"extrapolated to {chosen.of} subjects: {total.cpu_s * scale / 3600:.1f} CPU h, {total.wall_s * scale / 3600:.1f} h, "
-        f"{size_mib(trial.root) * scale / 1024:.0f} GiB"
+        f"extrapolated to {chosen.of} subjects: {total.cpu_s * scale / 3600:.1f} CPU h, "
+        f"{total.wall_s * scale / 3600:.1f} h, {size_mib(trial.root) * scale / 1024:.0f} GiB"
     )
 
 
