@@ -88,9 +88,7 @@ def take_in(trial: Trial, protocol: Protocol, work: Path, *, subjects: int, head
     """Make, ingest and delete the upload of every visit; returns the number of visits."""
     labels, folder = tuple(visit.label for visit in protocol.visits), work / "upload"
     volunteer = simulate_subject(VOLUNTEER, ("dummy",), plans=())
-    write_dummy_run(
-        volunteer, folder, run=DummyRunFault.GOOD, scanner=SIEMENS_SKYRA, dimension=Dimension.TWO_D, seed=SEED
-    )
+    write_dummy_run(volunteer, folder, scanner=SIEMENS_SKYRA, dimension=Dimension.TWO_D, seed=SEED)
     with cost.measured():
         receive_dummy_run(trial.root, folder, site=SITE)
     for number in range(1, subjects + 1):
