@@ -85,7 +85,10 @@ def compare_with_previous(
         message = f"expected the scanner of visit {previous.visit}, found {what}"
         findings.append(Finding("same_scanner", limits.scanner_change, message))
     if current.software != before.software:
-        message = f"expected the scanner software of visit {previous.visit}, found another software version"
+        message = (
+            f"expected the scanner software of visit {previous.visit}, found another software version "
+            f"({current.software or 'none stated'} instead of {before.software or 'none stated'})"
+        )
         findings.append(Finding("same_software", limits.scanner_change, message))
     change = limits.max_protocol_change
     for contrast, now in current.acquisitions.items():
@@ -104,18 +107,23 @@ def compare_with_previous(
 
 
 def _changes(now: AcquisitionParameters, before: AcquisitionParameters, share: float) -> list[str]:
-    """Parameters that differ by more than a share of the larger value."""
+    """Parameters that differ by more than a share of the larger value, each with both values."""
     pairs = (
-        ("repetition time", now.repetition_time_ms, before.repetition_time_ms),
-        ("echo time", now.echo_time_ms, before.echo_time_ms),
-        ("inversion time", now.inversion_time_ms, before.inversion_time_ms),
-        ("slice distance", now.spacing_mm[2], before.spacing_mm[2]),
-        ("in-plane voxel size", max(now.spacing_mm[:2]), max(before.spacing_mm[:2])),
+        ("repetition time", "ms", now.repetition_time_ms, before.repetition_time_ms),
+        ("echo time", "ms", now.echo_time_ms, before.echo_time_ms),
+        ("inversion time", "ms", now.inversion_time_ms, before.inversion_time_ms),
+        ("slice distance", "mm", now.spacing_mm[2], before.spacing_mm[2]),
+        ("in-plane voxel size", "mm", max(now.spacing_mm[:2]), max(before.spacing_mm[:2])),
     )
     changed = [
-        what for what, a, b in pairs
+        f"{what} ({a:.4g} instead of {b:.4g} {unit})" for what, unit, a, b in pairs
         if a is not None and b is not None and abs(a - b) > share * max(abs(a), abs(b))
     ]  # fmt: skip
     if now.acquisition_type != before.acquisition_type:
-        changed.append("2D or 3D mode")
+        changed.append(f"acquisition mode ({_mode(now)} instead of {_mode(before)})")
     return changed
+
+
+def _mode(acquisition: AcquisitionParameters) -> str:
+    """2D or 3D; any other text of the header is not repeated in a message."""
+    return acquisition.acquisition_type if acquisition.acquisition_type in ("2D", "3D") else "not stated"

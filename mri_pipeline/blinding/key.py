@@ -260,7 +260,7 @@ def _identity(site: str, number: str) -> str:
     if not (_PART.fullmatch(site) and _PART.fullmatch(number)):
         raise UsageError(
             "expected a site and a subject number of 1 to 32 letters, digits, '-' or '_', found "
-            f"{len(site)} and {len(number)} characters, {len(_NO_PART.findall(site + number))} of them not allowed",
+            f"{len(site)} and {len(number)} characters, of which {len(_NO_PART.findall(site + number))} not allowed",
             hint="write the subject number as in the trial's randomisation list",
         )
     return f"{site}|{number}".upper()

@@ -373,12 +373,13 @@ def load_protocol(path: Path) -> Protocol:
     """
     if not path.is_file():
         raise SettingsError(
-            "expected a trial folder with trial.toml, found none", hint="run 'mri-pipeline init TRIAL' first"
+            "expected a trial folder with trial.toml, found no trial.toml",
+            hint="run 'mri-pipeline init TRIAL' first",
         )
     try:
         return parse_protocol(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise SettingsError("trial.toml: expected UTF-8 text, found other bytes") from error
+        raise SettingsError("trial.toml: expected UTF-8 text, found bytes that are not UTF-8") from error
 
 
 def with_database_url(text: str, database_url: str) -> str:

@@ -66,7 +66,7 @@ def log_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None =
     image.grid.require_same(brain.grid, "brain mask")
     values = image.data[brain.mask]
     if np.count_nonzero(values > 0) < settings.least_voxels:
-        raise AnalysisError("bias correction: expected an image within the brain mask, found nothing there")
+        raise AnalysisError("bias correction: expected positive intensities in the brain mask, found none")
     middle = float(np.median(values[values > 0]))
     low, high = (share * middle for share in settings.usable_range)
     usable = brain.mask & (image.data > low) & (image.data < high)

@@ -103,13 +103,13 @@ def confirm_mask(
     if overdrawn:
         labels = _named("label", set().union(*others.values()))
         raise UsageError(
-            f"{what}: expected rejected {_named('lesion', overdrawn)} erased or unchanged, found {labels} there",
+            f"{what}: expected rejected {_named('lesion', overdrawn)} erased or unchanged, found {labels} instead",
             hint=hint,
         )
     renamed = [n for n in accepted if np.isin(returned.data[proposed.data == n], rejected).any()]
     if renamed:
         raise UsageError(
-            f"{what}: expected accepted {_named('lesion', renamed)} numbered as exported, found the number of a "
+            f"{what}: expected accepted {_named('lesion', renamed)} with the exported number, found the number of a "
             "rejected lesion",
             hint="keep the labels of the lesions when saving the mask, or accept all and erase the false lesions",
         )

@@ -273,7 +273,10 @@ class Marks:
     def _checked_retype(self, operation: RetypeOperation) -> Callable[[], Effect]:
         lesion, labels = self._open(operation.kind, operation.lesion), self._labels(operation.to)
         if operation.to is operation.kind:
-            raise UsageError("expected another type of lesion, found the same", hint="choose another type")
+            raise UsageError(
+                f"expected a type other than {operation.kind.value}, found {operation.to.value}",
+                hint="choose another type",
+            )
         where = self.voxels[lesion]
         where = where[labels[where] == 0]
         if not len(where):

@@ -42,7 +42,9 @@ def evaluate(
 
     if pairs is not None and predicted is None and reference is None:
         if pairs.name in evaluation.TABLES and pairs.absolute().parent == out.absolute():
-            raise UsageError(f"expected another folder for --out: {pairs.name} there would be overwritten")
+            raise UsageError(
+                f"--out: expected another folder than that of --pairs, found the same: it would overwrite {pairs.name}"
+            )
         chosen = pairs_of_csv(pairs)
     elif pairs is None and predicted is not None and reference is not None:
         chosen = pairs_of_folders(predicted, reference, label=label)

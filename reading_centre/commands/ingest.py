@@ -84,7 +84,7 @@ def ingest(
         one |= {"--replace": replace, "--before-infusion": before_infusion}
         _require_none(one | {"--patient-changed": patient_changed, "--series": series})
         if results is not None and results.resolve() == manifest.resolve():
-            raise UsageError("--results: expected another file than the manifest", hint="name another file")
+            raise UsageError("--results: expected a new file, found the manifest", hint="name another file")
         _ingest_batch(trial, manifest, nprocs=nprocs, results=results, dry_run=dry_run, as_json=as_json)
         return
     missing = [name for name, value in one.items() if not value]

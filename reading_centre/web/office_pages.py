@@ -22,10 +22,10 @@ from reading_centre.use_cases.office.query import answer_query, close_query, lis
 from reading_centre.use_cases.office.reads import (
     adjudication_rates,
     agreement_table,
-    readers_at_work,
+    reader_progress,
     visits_with_reads,
 )
-from reading_centre.use_cases.office.visits import sites_at_a_glance, totals
+from reading_centre.use_cases.office.visits import site_overview, totals
 from reading_centre.use_cases.reading.agreement import PAGE, TABLE
 from reading_centre.use_cases.trial.audit import AuditSelection, audit_text, selected_entries
 from reading_centre.web.access import allow, room_of, user_of
@@ -45,7 +45,7 @@ Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 def _overview(request: Request) -> Response:
     """Sites, subjects and visits."""
     room = room_of(request)
-    sites = sites_at_a_glance(room.trial, room.protocol, room.registry, today=dt.datetime.now(dt.UTC).date())
+    sites = site_overview(room.trial, room.protocol, room.registry, today=dt.datetime.now(dt.UTC).date())
     numbers = totals(sites, room.registry)
     return page(request, "office", sites=sites, totals=numbers, visits=room.protocol.visits)
 
@@ -131,7 +131,7 @@ def _reads(request: Request) -> Response:
     room = room_of(request)
     return page(
         request, "reads",
-        readers=readers_at_work(room.people.readers, room.registry),
+        readers=reader_progress(room.people.readers, room.registry),
         visits=visits_with_reads(room.registry.state()),
         rates=adjudication_rates(room.registry),
         agreement=agreement_table(room.trial),

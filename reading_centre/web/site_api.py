@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.registry.job_records import Job, JobKind, JobState
-from reading_centre.use_cases.uploads.site_door import SiteDoor, Statement
+from reading_centre.use_cases.uploads.site_portal import SitePortal, Statement
 from reading_centre.use_cases.uploads.waiting import OffsetError, WaitingUpload
 from reading_centre.web.access import allow, room_of, user_of, worker_of
 
@@ -39,8 +39,8 @@ class _Begin(BaseModel):
     replace_because: Annotated[str, Field(max_length=500, pattern=_TEXT)] = ""
 
 
-def door_of(request: Request) -> SiteDoor:
-    """The door of the person's site.
+def portal_of(request: Request) -> SitePortal:
+    """The portal of the person's site.
 
     Parameters
     ----------
@@ -48,10 +48,10 @@ def door_of(request: Request) -> SiteDoor:
 
     Returns
     -------
-    SiteDoor
+    SitePortal
     """
     room = room_of(request)
-    return SiteDoor(room.trial, room.people.protocol, room.registry, user_of(request).site)
+    return SitePortal(room.trial, room.people.protocol, room.registry, user_of(request).site)
 
 
 def own_upload(request: Request, code: str) -> Job:
@@ -71,7 +71,7 @@ def own_upload(request: Request, code: str) -> Job:
     HTTPException
         404 for every other code.
     """
-    job = door_of(request).upload(code)
+    job = portal_of(request).upload(code)
     if job is None:
         raise HTTPException(404, _NONE)
     return job
@@ -88,7 +88,7 @@ def _begin(request: Request, body: _Begin) -> Response:
         before_infusion=body.before_infusion if is_visit else None,
         replace_because=body.replace_because.strip() if is_visit else "",
     )  # fmt: skip
-    job = door_of(request).begin(stated, account=user_of(request).code)
+    job = portal_of(request).begin(stated, account=user_of(request).code)
     return JSONResponse({"upload": job.code}, 201, headers={"Location": f"{router.prefix}/{job.code}", **_TUS})
 
 

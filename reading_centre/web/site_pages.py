@@ -15,11 +15,11 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry import Query, QueryState
 from mri_pipeline.registry.job_records import Job, JobState
 from reading_centre.use_cases.office.query import answer_query
-from reading_centre.use_cases.uploads.site_door import UNLISTED
+from reading_centre.use_cases.uploads.site_portal import UNLISTED
 from reading_centre.use_cases.uploads.waiting import BusyError, WaitingUpload
 from reading_centre.web.access import allow, room_of, user_of, worker_of
 from reading_centre.web.render import form_of, message_of, page
-from reading_centre.web.site_api import door_of, own_upload
+from reading_centre.web.site_api import own_upload, portal_of
 
 router = APIRouter(prefix="/site")
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
@@ -29,14 +29,14 @@ Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 @allow(Role.SITE)
 def _overview(request: Request) -> Response:
     """Subjects, what is due, uploads and open queries."""
-    door = door_of(request)
-    names = door.names()
+    portal = portal_of(request)
+    names = portal.names()
     return page(
-        request, "site", gate=door.gate.value,
-        subjects=door.subjects(today=dt.datetime.now(dt.UTC).date()),
-        visits=door.protocol.visits, unlisted=UNLISTED,
-        uploads=[(job, _name_of(request, job, names)) for job in door.uploads()[:10]],
-        queries=sum(query.state is QueryState.OPEN for query in door.queries()),
+        request, "site", gate=portal.gate.value,
+        subjects=portal.subjects(today=dt.datetime.now(dt.UTC).date()),
+        visits=portal.protocol.visits, unlisted=UNLISTED,
+        uploads=[(job, _name_of(request, job, names)) for job in portal.uploads()[:10]],
+        queries=sum(query.state is QueryState.OPEN for query in portal.queries()),
     )  # fmt: skip
 
 
@@ -58,10 +58,10 @@ def _name_of(request: Request, job: Job, names: dict[str, str]) -> str:
 @allow(Role.SITE)
 def _form(request: Request) -> Response:
     """The form of a new upload."""
-    door = door_of(request)
+    portal = portal_of(request)
     return page(
-        request, "site_upload", gate=door.gate.value, subjects=door.site.subjects, visits=door.protocol.visits,
-        most_mb=door.protocol.max_upload_mb, job=None,
+        request, "site_upload", gate=portal.gate.value, subjects=portal.site.subjects, visits=portal.protocol.visits,
+        most_mb=portal.protocol.max_upload_mb, job=None,
     )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def _upload(request: Request, upload: str) -> Response:
     if job.state in {JobState.WAITING, JobState.RUNNING}:
         worker_of(request).start()
     received = WaitingUpload(room_of(request).trial, job.code).received
-    subject = _name_of(request, job, door_of(request).names())
+    subject = _name_of(request, job, portal_of(request).names())
     return page(request, "site_verdict", job=job, subject=subject, received=received, **_verdict(job))
 
 
@@ -93,7 +93,7 @@ def _discard(request: Request, upload: str) -> Response:
     """Give up an upload that is not whole."""
     job = own_upload(request, upload)
     try:
-        door_of(request).discard(job, account=user_of(request).code)
+        portal_of(request).discard(job, account=user_of(request).code)
     except BusyError as error:
         raise HTTPException(409, message_of(error)) from error
     return RedirectResponse("/site", 303)
@@ -118,11 +118,13 @@ def _report(request: Request, upload: str) -> Response:
 @allow(Role.SITE)
 def _queries(request: Request) -> Response:
     """The queries of the site, those that wait for an answer first."""
-    door = door_of(request)
-    names = door.names()
+    portal = portal_of(request)
+    names = portal.names()
     order = [QueryState.OPEN, QueryState.ANSWERED, QueryState.CLOSED]
-    found = sorted(door.queries(), key=lambda query: order.index(query.state))
-    return page(request, "site_queries", queries=[(query, door.name_of(query.subject, names)) for query in found])
+    found = sorted(portal.queries(), key=lambda query: order.index(query.state))
+    return page(
+        request, "site_queries", queries=[(query, portal.name_of(query.subject, names)) for query in found]
+    )
 
 
 @router.get("/queries/{number}")
@@ -150,15 +152,15 @@ def _answered(request: Request, number: int, text: str) -> Response:
 
 
 def _own_query(request: Request, number: int) -> Query:
-    query = door_of(request).query(number)
+    query = portal_of(request).query(number)
     if query is None:
         raise HTTPException(404, "Expected a query of your site, found none. Go to the queries.")
     return query
 
 
 def _query_page(request: Request, query: Query, error: str = "") -> Response:
-    door = door_of(request)
-    name = door.name_of(query.subject, door.names())
+    portal = portal_of(request)
+    name = portal.name_of(query.subject, portal.names())
     return page(
         request, "query", 422 if error else 200, query=query, subject=name, history=[], base="/site/queries",
         may_answer=True, may_close=False, error=error,

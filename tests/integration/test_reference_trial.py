@@ -528,12 +528,17 @@ def another_scanner(dataset):
 @pytest.mark.parametrize(
     ("change", "queries"),
     [
-        (slower_flair, ["FLAIR: expected the protocol of visit wk00, found another repetition time"]),
+        (
+            slower_flair,
+            [
+                "FLAIR: expected the protocol of visit wk00, found another repetition time (10400 instead of 8000 ms)"
+            ],
+        ),
         (
             another_scanner,
             [
                 "expected the scanner of visit wk00, found another serial number",
-                "expected the scanner software of visit wk00, found another software version",
+                "expected the scanner software of visit wk00, found another software version (9.9 instead of 1.0)",
             ],
         ),
     ],

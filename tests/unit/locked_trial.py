@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -39,12 +40,11 @@ def registry_of(trial: Trial) -> Registry:
 
 def behind_the_trail(trial: Trial, *statements: str) -> None:
     """Change the database without the program, as its owner can."""
-    with sqlite3.connect(trial.registry_file) as raw:
+    with closing(sqlite3.connect(trial.registry_file)) as raw, raw:
         for trigger in ("audit_no_update", "audit_no_delete"):
             raw.execute(f"DROP TRIGGER IF EXISTS {trigger}")
         for statement in statements:
             assert raw.execute(statement).rowcount > 0
-    raw.close()
 
 
 def flip(path: Path, at: int = -20) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -363,13 +364,12 @@ def test_a_backup_of_an_earlier_layout_is_migrated(trial, tmp_path, places):
 
     def copy_to(self, file, *more):
         plain(self, file, *more)
-        with sqlite3.connect(file) as raw:
+        with closing(sqlite3.connect(file)) as raw, raw:
             raw.execute("UPDATE registry SET version = 4")
             for statement in statements:
                 raw.execute(statement)
             for table in ("sessions", "login_attempts"):
                 raw.execute(f"DROP TABLE IF EXISTS {table}")
-        raw.close()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Registry, "copy_to", copy_to)

@@ -126,7 +126,7 @@ def test_a_collision_gives_another_code(trial, sealed, monkeypatch):
 )
 def test_odd_numbers_are_refused_without_repeating_them(sealed, site, number):
     message = (
-        r"expected a site and a subject number of 1 to 32 .*, found \d and \d characters, \d of them not allowed$"
+        r"expected a site and a subject number of 1 to 32 .*, found \d and \d characters, of which \d not allowed$"
     )
     with pytest.raises(UsageError, match=message) as caught:
         sealed.code_for(site, number)

@@ -280,11 +280,11 @@ def test_a_dry_run_of_a_site_without_dummy_run(tmp_path, trial):
         (HEADER + "\nS01,1,wk00,a", "line 2: expected 5 cells, found 4"),
         (
             HEADER + "\nS01,1,wk00,a,\nS01,1,wk00,b,",
-            "line 3, column visit: expected a visit once, found",
+            "line 3, column visit: expected each visit of a subject once, found it in line",
         ),
         (
             HEADER + "\nS01,1,wk00,a,\nS01,2,wk00,a,",
-            "line 3, column upload: expected an upload once, found that of",
+            "line 3, column upload: expected each upload once, found it in line",
         ),
         (
             HEADER.replace(",", ";") + "\nS01;1;wk00;a;",
@@ -347,7 +347,7 @@ def test_a_wrong_manifest_ingests_nothing(tmp_path, trial, jobs, capsys):
         (["--replace", "why"], "found --replace beside --manifest"),
         (["--results", "missing/results.csv"], "expected a folder that can be written"),
         (["--results", "trial"], "expected the name of a file, found a folder"),
-        (["--results", "uploads.csv"], "expected another file than the manifest"),
+        (["--results", "uploads.csv"], "expected a new file, found the manifest"),
     ],
 )
 def test_options_of_one_upload_do_not_fit_to_a_batch(tmp_path, trial, capsys, monkeypatch, more, text):

@@ -177,11 +177,10 @@ def test_no_other_scan_is_accepted_between_comparison_and_entry(trial, tmp_path,
 
 def test_scans_of_an_older_registry_are_no_witnesses(trial, tmp_path):
     ingest(trial, upload(tmp_path / "a", specs=FLAIR))
-    with sqlite3.connect(trial.registry_file) as raw:
+    with closing(sqlite3.connect(trial.registry_file)) as raw, raw:
         raw.execute("UPDATE scans SET shifted_day = NULL")
         raw.execute("DELETE FROM keys")
         raw.execute("DELETE FROM images")
-    raw.close()
     other = upload(tmp_path / "b", day=-3, patient=replace(Patient(), name="Neu^Nina"), specs=FLAIR)
     assert ingest(trial, other, "wk04").contrasts == ("FLAIR",)
 

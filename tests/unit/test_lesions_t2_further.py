@@ -107,7 +107,7 @@ def test_a_tract_that_is_bright_on_both_sides_has_a_mirrored_contrast():
         (4.0, 1.0, True, False),  # a gyrus
     ],
 )
-def test_no_model_accepts_a_gyrus_or_tissue_that_is_as_bright_on_the_other_side(radius, opposite, grey, lesion):
+def test_no_model_accepts_a_gyrus_or_tissue_that_is_is_symmetric(radius, opposite, grey, lesion):
     head = Head()
     spot, other = (head.inside((x, *AT[1:]), radius) for x in (AT[0], -AT[0]))
     head.paint(spot, FLAIR=1.35)

@@ -16,7 +16,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.t2.segment import segment_t2
-from mri_pipeline.lesions.t2.symmetrical import as_bright_on_the_other_side, symmetrical_grey_matter
+from mri_pipeline.lesions.t2.symmetrical import is_symmetric, symmetrical_grey_matter
 
 FLAIR = Contrast.FLAIR
 LEFT, RIGHT, MIDDLE = (-18, 5, 0), (18, 5, 0), (0, 25, 0)
@@ -32,9 +32,7 @@ def contrast_of(head, **spots):
 
 
 def decided(head, spot, contrast):
-    (alike,) = as_bright_on_the_other_side(
-        ConnectedComponents.of(spot), contrast, head.visit(FLAIR), head.tissue()
-    )
+    (alike,) = is_symmetric(ConnectedComponents.of(spot), contrast, head.visit(FLAIR), head.tissue())
     return bool(alike)
 
 
@@ -53,7 +51,7 @@ def test_a_spot_of_the_midline_is_not_its_own_other_side():
 def test_nothing_has_no_other_side():
     head = Head()
     none = ConnectedComponents.of(np.zeros(head.grid.shape, dtype=bool))
-    assert not as_bright_on_the_other_side(none, contrast_of(head), head.visit(FLAIR), head.tissue()).size
+    assert not is_symmetric(none, contrast_of(head), head.visit(FLAIR), head.tissue()).size
 
 
 def with_grey(head, *spots):
@@ -72,7 +70,7 @@ def test_cortex_opposite_a_lesion_of_white_matter_is_no_evidence():
     both = contrast_of(head, right=5.0, left=5.0)
     for grey, expected in ((left, False), (right | left, True), (np.zeros_like(left), True)):
         maps = with_grey(head, grey)
-        (alike,) = as_bright_on_the_other_side(ConnectedComponents.of(right), both, head.visit(FLAIR), maps)
+        (alike,) = is_symmetric(ConnectedComponents.of(right), both, head.visit(FLAIR), maps)
         assert bool(alike) is expected
 
 

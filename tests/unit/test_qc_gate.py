@@ -40,7 +40,7 @@ from qc import decision
 from qc.compliance import UploadPurpose
 from qc.conversion import ImagesOnDisk, ScanFile
 from qc.findings import Finding
-from qc.protocol_change import PreviousScan
+from qc.protocol_change import PreviousScan, compare_with_previous
 from qc.scan_profile import profile_of_record, profile_record
 from tests.unit import dicom_factory as factory
 from tests.unit.gate_steps import Checked, check_upload, write_scans
@@ -285,9 +285,18 @@ def test_another_scanner_or_protocol_than_before_is_flagged(tmp_path, gate):
         ("same_software", None, Action.QUERY),
         ("same_protocol", Contrast.T2W, Action.QUERY),
     ]
-    assert "T2w: expected the protocol of visit wk00, found another echo time" in [
-        f.message for f in other.compliance.findings
-    ]
+    messages = [f.message for f in other.compliance.findings]
+    assert "T2w: expected the protocol of visit wk00, found another echo time (142.5 instead of 95 ms)" in messages
+    software = f"another software version (VE11 instead of {first.profile.software})"
+    assert f"expected the scanner software of visit wk00, found {software}" in messages
+    flair = first.profile.acquisitions[Contrast.FLAIR]
+    stranger = replace(flair, acquisition_type="SMITH", spacing_mm=(*flair.spacing_mm[:2], 3.4567))
+    before = replace(first.profile, acquisitions={Contrast.FLAIR: stranger})
+    (finding,) = compare_with_previous(first.profile, PreviousScan("wk00", before), PROTOCOL.acquisition)
+    assert finding.message.endswith(
+        f"found another slice distance ({flair.spacing_mm[2]:g} instead of 3.457 mm), acquisition mode (2D instead of "
+        "not stated)"
+    )
     limits = PROTOCOL.acquisition.model_copy(
         update={
             "max_protocol_change": QualityLimit(value=0.6, action=Action.REFUSE, ask="call us"),

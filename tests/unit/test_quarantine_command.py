@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -539,9 +540,8 @@ def test_an_earlier_dummy_run_does_not_change_a_newer_gate(trial, tmp_path, seco
     judged = dt.datetime.fromisoformat(entry.received) + dt.timedelta(seconds=seconds)
     with opened(trial) as registry:
         registry.record_dummy_run("S02", accepted=False, upload_digest="d9")
-    with sqlite3.connect(trial.registry_file) as raw:
+    with closing(sqlite3.connect(trial.registry_file)) as raw, raw:
         raw.execute("UPDATE sites SET gate_at = ? WHERE code = 'S02'", [judged.isoformat()])
-    raw.close()
     if seconds > 0:
         with pytest.raises(UsageError, match="site S02: expected its latest dummy run, found an earlier one"):
             retry_upload(trial.root, entry.name)

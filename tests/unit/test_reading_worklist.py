@@ -467,9 +467,9 @@ def _break(folder, name):
         (
             "rejected but overdrawn",
             UsageError,
-            "expected rejected lesion 2 erased or unchanged, found label 1 there$",
+            "expected rejected lesion 2 erased or unchanged, found label 1 instead$",
         ),
-        ("numbers lost", UsageError, "expected accepted lesions 2, 3 numbered as exported"),
+        ("numbers lost", UsageError, "expected accepted lesions 2, 3 with the exported number"),
         ("accepted but erased", UsageError, "expected accepted lesion 2 in the mask, found all voxels erased"),
         ("hole without lesion", UsageError, "found black hole 1 outside"),
         ("another grid", GridMismatchError, f"item {CODE}, gel.nii.gz: expected the grid"),
@@ -722,7 +722,7 @@ def test_the_first_labels_are_named(rejected, lesions, labels):
         LabelImage(np.where(data, data + 100, 0), Grid(data.shape, np.eye(4))),
     )
     with pytest.raises(
-        UsageError, match=f"expected rejected {lesions} erased or unchanged, found {labels} there$"
+        UsageError, match=f"expected rejected {lesions} erased or unchanged, found {labels} instead$"
     ):
         confirm_mask(proposed, returned, dict.fromkeys(range(1, rejected + 1), False), what="mask")
 

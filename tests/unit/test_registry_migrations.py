@@ -1,6 +1,7 @@
 """The registry of version 0.1.0 with its data becomes one of the present layout, in SQLite and in PostgreSQL."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ HEAD_OF_OLD = "c7a01ae0101f868cddbc3e3dbb500b96eb06747d5fe872ebef4670430d16037e"
 
 
 def write_old(path):
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.executescript(OLD.read_text())
     database.close()
     return path

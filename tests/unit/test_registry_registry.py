@@ -4,6 +4,7 @@ import multiprocessing
 import re
 import sqlite3
 import stat
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -306,9 +307,12 @@ def test_nothing_in_the_database_names_an_arm_or_a_trial_number(trial, registry)
 )
 @pytest.mark.requirement("AUDIT-02")
 def test_the_database_refuses_to_change_the_trail(trial, registry, statement):
-    with sqlite3.connect(trial.registry_file) as raw, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+    with (
+        closing(sqlite3.connect(trial.registry_file)) as raw,
+        raw,
+        pytest.raises(sqlite3.IntegrityError, match="append-only"),
+    ):
         raw.execute(statement)
-    raw.close()
 
 
 @pytest.mark.parametrize(
@@ -326,11 +330,10 @@ def test_a_change_behind_the_triggers_is_found(trial, registry, statement):
     analysed(registry)
     count, last = registry.verify_audit()
     assert (count, last) == (7, registry.audit_trail()[-1].hash)
-    with sqlite3.connect(trial.registry_file) as raw:
+    with closing(sqlite3.connect(trial.registry_file)) as raw, raw:
         raw.execute("DROP TRIGGER audit_no_update")
         raw.execute("DROP TRIGGER audit_no_delete")
         raw.execute(statement)
-    raw.close()
     with pytest.raises(UsageError, match="expected an unbroken audit trail, found a change at entry"):
         registry.verify_audit()
 
@@ -397,8 +400,7 @@ def test_another_file_is_not_taken_for_a_registry(trial):
 
 
 def test_another_layout_is_refused(trial, registry):
-    with sqlite3.connect(trial.registry_file) as raw:
+    with closing(sqlite3.connect(trial.registry_file)) as raw, raw:
         raw.execute("UPDATE registry SET version = 99")
-    raw.close()
     with pytest.raises(UsageError, match="expected a registry of layout 2 to 8, found layout 99"):
         Registry.open(trial, PROTOCOL)

@@ -56,8 +56,8 @@ def test_rows_that_a_csv_writer_wrote(tmp_path_factory, pairs, delimiter, separa
         (b"a,b,a\n", r"^list\.csv, line 1, column a: expected it once, found it twice$"),
         (b"a,b\n1,2\n\n3,4,5\n", r"^list\.csv, line 4, column 3: expected 2 cells as in the header, found more$"),
         (b'a,b\n1,2\n3,"4\n', r"^list\.csv, line 3: expected CSV, found unexpected end of data$"),
-        (b"PK\x03\x04abc", r"^list\.csv, line 1: expected CSV text, found other data$"),
-        (b"a,b\n1,\x00\x002\n", r"^list\.csv, line 2: expected CSV text, found other data$"),
+        (b"PK\x03\x04abc", r"^list\.csv, line 1: expected CSV text, found binary data$"),
+        (b"a,b\n1,\x00\x002\n", r"^list\.csv, line 2: expected CSV text, found binary data$"),
     ],
 )
 def test_what_is_refused_names_file_line_and_column(tmp_path, content, message):

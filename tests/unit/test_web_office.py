@@ -18,7 +18,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry, ScannerFacts
 from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind
-from reading_centre.use_cases.office.visits import sites_at_a_glance, totals
+from reading_centre.use_cases.office.visits import site_overview, totals
 from reading_centre.use_cases.tables.trial_tables import WrittenTables
 from reading_centre.use_cases.trial.init import init_trial
 from reading_centre.use_cases.uploads.dummy_run_report import acceptance_report
@@ -60,7 +60,7 @@ def test_sites_subjects_and_visits_at_a_glance(original):
     protocol = load_protocol(original.protocol_file)
     last = BEGIN + dt.timedelta(days=100)
     with Registry.open(original, protocol) as registry:
-        sites = sites_at_a_glance(original, protocol, registry, today=last)
+        sites = site_overview(original, protocol, registry, today=last)
         numbers = totals(sites, registry)
         rows = {row.code: row.cells for site in sites for row in site.subjects}
     one, two = (rows[Sealed.open(original).preview("S01", number)] for number in NUMBERS[:2])
@@ -85,7 +85,7 @@ def test_sites_subjects_and_visits_at_a_glance(original):
 def test_a_visit_is_due_in_its_window_and_overdue_after_it(original, days, due):
     protocol = load_protocol(original.protocol_file)
     with Registry.open(original, protocol) as registry:
-        sites = sites_at_a_glance(original, protocol, registry, today=BEGIN + dt.timedelta(days=days))
+        sites = site_overview(original, protocol, registry, today=BEGIN + dt.timedelta(days=days))
     (subject,) = sites[1].subjects
     assert [cell.due for cell in subject.cells[:2]] == ["", due]
 

@@ -411,7 +411,7 @@ def test_the_same_operation_again_gives_the_same_answer(desk):
         ({"op": "decide", "kind": "T2", "lesion": 99, "decision": "accept", "old": {}}, "Expected a T2 lesion of"),
         ({"op": "decide", "kind": "T2", "lesion": 1, "decision": "accept", "reason": "vessel", "old": {}}, "Expected"),
         ({"op": "decide", "kind": "T2", "lesion": 1, "decision": "accept", "old": {"decision": "reject"}}, "Expected"),
-        ({"op": "retype", "kind": "T2", "lesion": 1, "to": "T2"}, "Expected another type of lesion"),
+        ({"op": "retype", "kind": "T2", "lesion": 1, "to": "T2"}, "Expected a type other than T2, found T2"),
         ({"op": "change", "lesion": 1, "change": "new", "old": None}, "Expected a lesion with a proposed change"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The door of a site: uploads in parts, their check in a process of its own, verdicts, queries; no other site."""
+"""The portal of a site: uploads in parts, their check in a process of its own, verdicts, queries; no other site."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ from mri_pipeline.intake.quarantined import quarantine_entries
 from mri_pipeline.registry.job_records import SHORT, JobKind, JobState
 from reading_centre.use_cases import serve
 from reading_centre.use_cases.trial.private_folder import WAITING
-from reading_centre.use_cases.uploads import job_work, site_door
+from reading_centre.use_cases.uploads import job_work, site_portal
 from reading_centre.use_cases.uploads import jobs as upload_job
 from reading_centre.use_cases.uploads import waiting as waiting_upload
 from reading_centre.use_cases.uploads.jobs import Lane, Worker, do_jobs, lanes_with_work
@@ -177,7 +177,7 @@ def test_the_archive_of_the_browser_is_one(room, site, tmp_path):
         process.stdout.write(Buffer.from(await tarOf(files).arrayBuffer()));
     """
     tar_js = json.dumps(
-        str(site_door.__file__).replace("use_cases/uploads/site_door.py", "web/static/upload/tar.js")
+        str(site_portal.__file__).replace("use_cases/uploads/site_portal.py", "web/static/upload/tar.js")
     )
     (tmp_path / "make.mjs").write_text(script % tar_js)
     made = subprocess.run(["node", tmp_path / "make.mjs", folder], capture_output=True, check=True).stdout
@@ -304,28 +304,28 @@ def test_a_site_has_a_quota(room, site, monkeypatch):
     assert (entry.reader, entry.target, entry.details["job"]) == ("S01-AB", "S01", upload)
     assert begin(site, 10).status_code == 201
     assert begin(browser(room, "S02-CD"), 10, subject="0101", visit="wk04").status_code == 201  # of its own
-    monkeypatch.setattr(site_door, "MOST_AT_ONCE", 100)
+    monkeypatch.setattr(site_portal, "MOST_AT_ONCE", 100)
     assert [begin(site, 4_000_000_000).status_code for _ in range(3)] == [201, 201, 422]
 
 
 def test_uploads_that_begin_at_once_keep_the_quota(room):
     """The quota is checked in the transaction that enters the upload."""
-    door = site_door.SiteDoor(room.trial, room.protocol, room.registry, "S01")
-    stated = site_door.Statement(JobKind.DUMMY_RUN, 10, CONTENT)
+    portal = site_portal.SitePortal(room.trial, room.protocol, room.registry, "S01")
+    stated = site_portal.Statement(JobKind.DUMMY_RUN, 10, CONTENT)
 
     def begun(_number):
         try:
-            return door.begin(stated, account="S01-AB")
+            return portal.begin(stated, account="S01-AB")
         except UsageError:
             return None
 
     with ThreadPoolExecutor(12) as pool:
         found = [job for job in pool.map(begun, range(12)) if job is not None]
-    assert len(found) == site_door.MOST_AT_ONCE == len(waiting(room))
+    assert len(found) == site_portal.MOST_AT_ONCE == len(waiting(room))
 
 
 def test_jobs_of_the_office_do_not_count_as_uploads_of_the_site(room, site):
-    for _ in range(site_door.MOST_AT_ONCE):
+    for _ in range(site_portal.MOST_AT_ONCE):
         room.registry.jobs.order(JobKind.RETRY, account="DM", site="S01", entry="entry")
     assert begin(site, 10).status_code == 201
 
@@ -736,7 +736,7 @@ def test_an_upload_that_became_whole_meanwhile_is_not_discarded(room, site):
     upload = begin(site, 10).json()["upload"]
     seen = room.registry.jobs.find(upload)
     assert patch(site, upload, 0, b"abcdefghij").status_code == 204
-    site_door.SiteDoor(room.trial, room.protocol, room.registry, "S01").discard(seen, account="S01-AB")
+    site_portal.SitePortal(room.trial, room.protocol, room.registry, "S01").discard(seen, account="S01-AB")
     assert state(site, upload)["state"] == "waiting"
     assert WaitingUpload(room.trial, upload).data.read_bytes() == b"abcdefghij"
 
@@ -744,7 +744,7 @@ def test_an_upload_that_became_whole_meanwhile_is_not_discarded(room, site):
 def test_an_upload_of_an_unlisted_subject_shows_neither_number_nor_code(room, site):
     upload = send(site, b"abcdefghij")
     pages = ("/site", f"/site/uploads/{upload}")
-    with mock.patch.object(site_door.SiteDoor, "names", return_value={}):
+    with mock.patch.object(site_portal.SitePortal, "names", return_value={}):
         assert all("0009" not in site.get(path).text for path in pages)
         code = Sealed.open(room.trial).preview("S01", "0009")
         room.registry.jobs.end(upload, JobState.DONE, {"contrasts": []}, subject=code)

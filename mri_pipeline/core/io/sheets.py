@@ -144,7 +144,7 @@ def decoded(content: bytes, *, file: str) -> str:
     if "\0" in text or text.startswith("PK\x03\x04"):
         line = text.partition("\0")[0].count("\n") + 1
         raise UsageError(
-            f"{file}, line {line}: expected CSV text, found other data",
+            f"{file}, line {line}: expected CSV text, found binary data",
             hint="save the file as CSV, not as a workbook",
         )
     return text

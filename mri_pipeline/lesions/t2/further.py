@@ -15,7 +15,7 @@ from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import VisitImages
 from mri_pipeline.lesions.t2.basins import FEATURES, Candidates, candidates
 from mri_pipeline.lesions.t2.features import Evidence
-from mri_pipeline.lesions.t2.symmetrical import as_bright_on_the_other_side
+from mri_pipeline.lesions.t2.symmetrical import is_symmetric
 
 _BASINS = METHOD.t2_basins
 
@@ -67,7 +67,7 @@ def further_lesions(
         likely = (model.probability(own.features) >= _BASINS.least_probability) & _definite(own)
         likely &= _present(own, found, brains)
         parts = own.components.selected(likely)
-        stable |= parts.chosen(~as_bright_on_the_other_side(parts, own.contrast, visit, tissue))
+        stable |= parts.chosen(~is_symmetric(parts, own.contrast, visit, tissue))
     parts = ConnectedComponents.of(stable)
     return [
         parts.chosen(parts.sums(ndimage.binary_dilation(taken, structure(3))) == 0) & brain

@@ -17,7 +17,7 @@ from mri_pipeline.lesions.symmetry import mirrored
 _SYMMETRY = METHOD.t2_symmetry
 
 
-def as_bright_on_the_other_side(
+def is_symmetric(
     parts: ConnectedComponents, contrast: NDArray[np.float32], visit: VisitImages, tissue: TissueMaps
 ) -> BoolArray:
     """True for components that have the contrast of their mirrored position.
@@ -98,5 +98,5 @@ def symmetrical_grey_matter(
     alike = np.ones(len(parts.sizes), dtype=bool)
     for visit, contrast in zip(visits, contrasts, strict=True):
         seen = parts.sums(visit.brain.mask) > 0
-        alike &= as_bright_on_the_other_side(parts, contrast, visit, tissue) | ~seen
+        alike &= is_symmetric(parts, contrast, visit, tissue) | ~seen
     return parts.chosen(alike)

@@ -38,7 +38,7 @@ class ReaderProgress:
     median_minutes: float | None
 
 
-def readers_at_work(readers: Sequence[Reader], registry: Registry) -> list[ReaderProgress]:
+def reader_progress(readers: Sequence[Reader], registry: Registry) -> list[ReaderProgress]:
     """The work of every reader.
 
     Parameters

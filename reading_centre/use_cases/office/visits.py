@@ -81,7 +81,7 @@ class SiteBlock:
     subjects: tuple[SubjectRow, ...]
 
 
-def sites_at_a_glance(
+def site_overview(
     trial: Trial, protocol: Protocol, registry: Registry, *, today: dt.date
 ) -> tuple[SiteBlock, ...]:
     """Sites, subjects and visits of a trial.

@@ -133,7 +133,7 @@ class Worklists:
             pause = f"take a break of {BREAK // timedelta(minutes=1)} minutes, then go on from the worklist"
             opened = self._in_progress(assignment.reader)
             raise BreakError(
-                f"expected up to {self._protocol.reading.cases_per_sitting} cases without a break, found as many",
+                f"expected a break after {self._protocol.reading.cases_per_sitting} cases, found none",
                 hint=f"complete the cases in progress, then {pause}" if opened else pause,
             )
 

@@ -100,8 +100,8 @@ def _checked(backup: Path, sealed: Path) -> tuple[int, dict[str, object]]:
     record: dict[str, object] = json.loads((backup / RECORD).read_text(encoding="utf-8"))
     if file_digest(sealed / MANIFEST) != record["sealed"]:
         raise UsageError(
-            "expected the sealed folder of this backup, found that of another one",
-            hint="give the folder that the same 'mri-pipeline backup' wrote by --sealed-to",
+            "expected the sealed folder of this backup, found the sealed folder of another backup",
+            hint="give the folder that was --sealed-to of the same 'mri-pipeline backup'",
         )
     return files, record
 

@@ -174,12 +174,12 @@ def _doubled(rows: Sequence[ManifestRow]) -> list[str]:
         first = visits.setdefault((row.site, row.subject.upper(), row.visit), row.line)
         if first != row.line:
             faults.append(
-                f"line {row.line}, column visit: expected a visit once, found that of line {first} again"
+                f"line {row.line}, column visit: expected each visit of a subject once, found it in line {first}, too"
             )
         first = uploads.setdefault(row.upload, row.line)
         if first != row.line:
             faults.append(
-                f"line {row.line}, column upload: expected an upload once, found that of line {first} again"
+                f"line {row.line}, column upload: expected each upload once, found it in line {first}, too"
             )
     return faults
 

@@ -24,7 +24,7 @@ PART = 4 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 def office(chrome: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    folder = tmp_path_factory.mktemp("door")
+    folder = tmp_path_factory.mktemp("portal")
     room = Room(write_office_trial(folder / "trial").root, folder / "serve.log")
     room.start()
     yield room

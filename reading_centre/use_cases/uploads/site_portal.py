@@ -1,4 +1,4 @@
-"""The door of a site: its subjects and what is due, its uploads, its queries. Nothing of another site is returned."""
+"""The portal of a site: its subjects and what is due, its uploads, its queries. Nothing of another site is returned."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SiteSubject:
     Parameters
     ----------
     name : str
-        As `SiteDoor.name_of`.
+        As `SitePortal.name_of`.
     visits : tuple of SiteVisit
         In the order of the protocol.
     """
@@ -99,8 +99,8 @@ class Statement:
     replace_because: str = ""
 
 
-class SiteDoor:
-    """The door of one site.
+class SitePortal:
+    """The portal of one site.
 
     Parameters
     ----------
