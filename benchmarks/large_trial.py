@@ -6,6 +6,12 @@ The rows of the registry are inserted in bulk: each visit has a received and ana
 measures, and the audit trail has the entries of each. Each subject has a result with lesions, a provenance and a
 report. Its scans are small files. After a change of the code the trial must be written again: results of other code are
 not current. For each command the script prints wall and CPU seconds, the peak memory and the digest of the output.
+
+Measured on two cores that other programs used, too, in CPU seconds: 200 subjects before and after the change
+of this version: status 2.5 and 1.8 (1.5 of them are imports), tables 11.1 and 6.6, run without work 16.6 and 6.6, with
+the same bytes of all tables. 2,000 subjects: status 3.2 (peak memory 220 MiB), tables 28 (310 MiB; 300 MiB for 200
+subjects). 10,000 subjects in the registry without results: status 8.3 at first and 4.4 from then on (224 MiB). The time
+of the tables is proportional to the number of rows: extrapolated to 10,000 subjects, 140 CPU s.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class TrialStatus:
         -------
         dict
         """
-        return asdict(self)
+        return asdict(replace(self, subjects=())) | {"subjects": [vars(subject) for subject in self.subjects]}
 
 
 def trial_status(folder: Path) -> TrialStatus:
