@@ -25,8 +25,8 @@ from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.core.visits import Contrast
-from reading_centre.use_cases.analysis.bids import run_participants
-from reading_centre.use_cases.analysis.bids_jobs import ScanSelection
+from reading_centre.use_cases.analysis.bids.app import run_participants
+from reading_centre.use_cases.analysis.bids.jobs import ScanSelection
 from workflows.executors import Execution
 from workflows.outcome import Outcome
 

@@ -23,7 +23,10 @@ from mri_pipeline.core.spatial import BoolArray, FloatArray
 Values = NDArray[np.floating]
 
 MAD_TO_SD: Final = 1 / float(stats.norm.ppf(0.75))
-"""Standard deviation of a normal distribution with a median absolute deviation of 1."""
+"""Standard deviation of a normal distribution with a median absolute deviation of 1.
+
+Exact, as in MRIQC. With the four decimals of `mri_pipeline.core.robust.MAD_TO_SIGMA` the stored measures could move in
+the sixth digit."""
 
 RAYLEIGH_SD: Final = 0.6551364
 """Standard deviation of magnitude noise in air with a sigma of 1: the root of 2 - pi / 2. With the digits of MRIQC."""

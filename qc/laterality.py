@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.spatial import FloatArray, Image
 from mri_pipeline.images.matching import look_up
-from mri_pipeline.images.sampling import Level, downsample
+from mri_pipeline.images.sampling import PyramidLevel, downsample
 from qc.placement import POINT_MM, Placement, brain_points
 
 _EVERY: Final = 4
@@ -100,12 +100,12 @@ def mirror_ratio(
     return mirrored / straight if straight > 0 else None
 
 
-def _level(image: Image) -> Level:
+def _level(image: Image) -> PyramidLevel:
     small = downsample(image, POINT_MM)
-    return Level(small.data[None], small.grid)
+    return PyramidLevel(small.data[None], small.grid)
 
 
-def _read(level: Level, placement: Placement, points_mm: FloatArray) -> NDArray[np.float32]:
+def _read(level: PyramidLevel, placement: Placement, points_mm: FloatArray) -> NDArray[np.float32]:
     values = look_up(level, placement.template_to_world.points(points_mm), channels=1)[0][0]
     return np.asarray(values, dtype=np.float32)
 

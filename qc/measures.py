@@ -26,8 +26,8 @@ from qc.laterality import flair_points, mirror_ratio
 from qc.noise import noise_and_signal
 from qc.placement import BrainMeasures, Placement, measure_brain, place_brain, tilt_deg
 from qc.planes import slices_first
-from qc.slice_stack import slice_stack
-from qc.slices import SliceMeasures, measure_slices
+from qc.slices.measures import SliceMeasures, measure_slices
+from qc.slices.stack import slice_stack
 from qc.spectrum import spectrum_of
 from qc.tissue_contrast import tissue_difference
 
@@ -189,7 +189,7 @@ def measure(
     head : ndarray of bool, optional
         `qc.head.head_mask` of an image in RAS order. None: it is computed.
     three_d : bool, optional
-        As in `qc.slice_stack.slice_stack`.
+        As in `qc.slices.stack.slice_stack`.
 
     Returns
     -------

@@ -32,7 +32,9 @@ _FLAT_PERCENT: Final = 33
 """Percentile of the gradient up to which the brighter half is smooth tissue: no edges, air cells or CSF."""
 
 _MAD_OF_NOISE: Final = 0.6745
-"""Median of the magnitude of normal noise with a mean of 0 and a standard deviation of 1."""
+"""Median of the magnitude of normal noise with a mean of 0 and a standard deviation of 1.
+
+Not the inverse of `mri_pipeline.core.robust.MAD_TO_SIGMA`: the stored measures would move in the fifth digit."""
 
 _CORNER: Final = 10
 """A corner is this part of rows and columns, at least `_LEAST_CORNER` of them."""

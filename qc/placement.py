@@ -19,7 +19,7 @@ from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Image
 from mri_pipeline.images.brain import fit_template
 from mri_pipeline.images.matching import look_up
-from mri_pipeline.images.sampling import Level, downsample
+from mri_pipeline.images.sampling import PyramidLevel, downsample
 from qc.shading import bias_percent
 
 POINT_MM: Final = 3
@@ -210,7 +210,7 @@ def measure_brain(image: Image, placement: Placement, template: Template) -> Bra
     top, bottom = _cut_mm(known.points_mm[:, 2], covered, placement.template_to_world)
     missing = 100 * (1 - float(covered.mean()))
     small = downsample(image, POINT_MM)
-    values = look_up(Level(small.data[None], small.grid), world, channels=1)[0][0]
+    values = look_up(PyramidLevel(small.data[None], small.grid), world, channels=1)[0][0]
     white, grey, fluid = (values[mask & covered] for mask in (known.white, known.grey, known.fluid))
     if min(white.size, grey.size, fluid.size) < MIN_POINTS or np.median(white) <= 0:
         return BrainMeasures(missing, top, bottom, None, None, None, None)

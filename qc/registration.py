@@ -5,29 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.enhancement import Enhancement, compare_registered_t1
 from mri_pipeline.images.register import RegistrationMethod
 
-LEAST_COVERED = 0.99
-"""Minimum share of the subject's brain that a visit must cover. On 3 mm slices the rim of a mask is about 1 %."""
-
-SURE_BRAIN = 0.8
-"""Minimum quality of the match between FLAIR and template. With a correct header it is 0.84 or more (11 real scans, 5
-of them also at 3 mm, and 4 simulated heads). With a header rotated by 180° three real scans had 0.59 to 0.82."""
-
-SURE = 0.6
-"""Registration quality below which visual QC is required, within and across contrasts. A registration is accepted from
-0.5 (`RegisterSettings.min_quality`). Measured on six heads (`benchmarks/registration`): correct registrations 0.79 to
-1.00 within and 0.57 to 1.00 across contrasts (one of 24 below this limit), wrong optima up to 0.38, heads of other
-patients up to 0.35, noise up to 0.25. Values between 0.38 and 0.57 did not occur."""
-
-
-MOST_FORM_DIFFERENCE_MM = 0.5
-"""Maximum accepted difference (mm) between qform and sform, half of the smallest common voxel. Programs round both
-differently, and a qform contains no shears."""
+_FLAGS = METHOD.registration_flags
 
 
 class RegistrationVerdict(StrEnum):
@@ -60,7 +45,7 @@ def judge(record: RegistrationRecord) -> RegistrationVerdict:
         return RegistrationVerdict.FAILED
     if record.quality is None:
         return RegistrationVerdict.REFERENCE
-    return RegistrationVerdict.DOUBTFUL if record.quality < SURE else RegistrationVerdict.GOOD
+    return RegistrationVerdict.DOUBTFUL if record.quality < _FLAGS.sure else RegistrationVerdict.GOOD
 
 
 def brain_qc_flag(quality: float) -> str:
@@ -75,7 +60,7 @@ def brain_qc_flag(quality: float) -> str:
     -------
     str
     """
-    if quality >= SURE_BRAIN:
+    if quality >= _FLAGS.sure_brain:
         return ""
     return f"FLAIR: poor match to the template (quality {quality:.2f}); check its orientation and brain mask"
 
@@ -112,9 +97,9 @@ def forms_qc_flag(contrast: Contrast, difference_mm: float) -> str:
     Returns
     -------
     str
-        Empty if they agree within `MOST_FORM_DIFFERENCE_MM`.
+        Empty if they agree within `RegistrationFlags.most_form_difference_mm`.
     """
-    if difference_mm <= MOST_FORM_DIFFERENCE_MM:
+    if difference_mm <= _FLAGS.most_form_difference_mm:
         return ""
     return f"{contrast.value}: qform and sform differ by up to {difference_mm:.1f} mm; the sform is used"
 
@@ -186,7 +171,7 @@ def qc_flags(quality: VisitQuality) -> list[str]:
         found.append(
             "GEL detected on post-contrast T1 alone: tissue that is bright before contrast cannot be excluded"
         )
-    if quality.brain_covered is not None and quality.brain_covered < LEAST_COVERED:
+    if quality.brain_covered is not None and quality.brain_covered < _FLAGS.least_covered:
         found.append(
             f"FLAIR: covers {100 * quality.brain_covered:.0f} % of the subject's brain; the rest is not compared with "
             "other visits"

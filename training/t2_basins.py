@@ -31,7 +31,7 @@ from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from mri_pipeline.core.io.priors import T2_BASINS_FILE, save_trees
-from mri_pipeline.core.method.t2 import T2Settings
+from mri_pipeline.core.method.t2.segmentation import T2Settings
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image
 from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import Contrast, VisitImages

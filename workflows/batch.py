@@ -25,7 +25,7 @@ from mri_pipeline.core.io.disk import disk_of, require_free
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.io.results import load_quality
 from workflows.executors import SUBJECT_MEMORY_GB, Ending, Execution, Executor, LocalExecutor
-from workflows.memory import memory_limit_gb
+from workflows.memory import USED_SHARE, memory_limit_gb
 from workflows.outcome import BatchOutcome, Outcome, outcome_file, outcome_of
 from workflows.plugin import Plugin
 from workflows.progress import BatchProgress, RunState
@@ -108,7 +108,7 @@ def make_executor(execution: Execution, work: Path) -> Executor:
         return SlurmExecutor(nprocs, work / "cluster", cluster)
     if execution.plugin is Plugin.LINEAR:
         return LocalExecutor(1)
-    fitting = int((execution.memory_gb or 0.9 * memory_limit_gb()) / SUBJECT_MEMORY_GB)
+    fitting = int((execution.memory_gb or USED_SHARE * memory_limit_gb()) / SUBJECT_MEMORY_GB)
     return LocalExecutor(max(1, min(nprocs, fitting)))
 
 

@@ -17,7 +17,7 @@ from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Workflow
 
 from mri_pipeline.core.errors import AnalysisError, SettingsError
-from workflows.memory import memory_limit_gb
+from workflows.memory import USED_SHARE, memory_limit_gb
 from workflows.plugin import Plugin, Progress
 from workflows.pool import WatchedMultiProc
 
@@ -129,7 +129,7 @@ def run_workflow(
         # by default nipype plans with 90 % of the host's memory
         arguments |= {
             "n_procs": nprocs,
-            "memory_gb": memory_gb or 0.9 * memory_limit_gb(),
+            "memory_gb": memory_gb or USED_SHARE * memory_limit_gb(),
             "raise_insufficient": False,
         }
         runner = WatchedMultiProc(arguments)

@@ -23,7 +23,7 @@ from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.processes import die_with_parent
 from mri_pipeline.core.records import VisitQuality
-from workflows.alignment import align
+from workflows.alignment.selection import align
 from workflows.engine import failure_reason, run_workflow
 from workflows.logs import log_to_file, remove_handler
 from workflows.outcome import Outcome, outcome_file, outcome_of

@@ -11,7 +11,7 @@ from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
-from workflows.alignment import Alignment
+from workflows.alignment.selection import Alignment
 from workflows.calibration import init_calibration_wf, own_lesions
 from workflows.fields import (
     contrast_fields,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+USED_SHARE: Final = 0.9
+"""Share of the memory that a run uses by default, as Nipype does."""
 
 
 def memory_limit_gb() -> float:

@@ -11,7 +11,7 @@ from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.io.results import quality_text
 from mri_pipeline.core.visits import Contrast
-from workflows.alignment import AlignedVisit, Alignment
+from workflows.alignment.selection import AlignedVisit, Alignment
 from workflows.fields import merge_node, pick, subject_fields
 from workflows.interfaces.base import FIELD, TISSUE_FIELDS
 from workflows.interfaces.images import MapTissue, MatchFlairs, Midway, Prepare

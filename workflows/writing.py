@@ -7,7 +7,7 @@ from nipype.pipeline import engine as pe
 
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.io.results import quality_text
-from workflows.alignment import Alignment
+from workflows.alignment.selection import Alignment
 from workflows.fields import merge_node, pick, segmented_fields, written_inputs
 from workflows.interfaces.output import WriteVisit
 

@@ -24,7 +24,7 @@ from mri_pipeline.core.spatial import Affine, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.resample import resample
 from mri_pipeline.tables.io import read_table
-from reading_centre.use_cases.analysis.bids import run_participants
+from reading_centre.use_cases.analysis.bids.app import run_participants
 from workflows.executors import Execution
 
 VISITS = ("1", "2")

@@ -39,8 +39,8 @@ from qc.measures import ImageMeasures, measure, measure_visit
 from qc.placement import Placement, brain_points, measure_brain, place_brain
 from qc.planes import slices_first
 from qc.quality_rules import BRAIN_RULES, CONTENT_RULES, FLAIR_RULES, RULES, SIGNAL_RULES, SLICE_RULES, QualityRule
-from qc.slice_stack import slice_stack
-from qc.slices import measure_slices
+from qc.slices.measures import measure_slices
+from qc.slices.stack import slice_stack
 
 FIELDS = ("scan", "contrast", "artefact", "level", "rule", "setting", "value")
 CONTRASTS = {

@@ -20,8 +20,8 @@ from mri_pipeline.core.io.itk import load_transform
 from mri_pipeline.core.io.nifti import load_labels
 from mri_pipeline.core.spatial import Affine
 from mri_pipeline.tables.io import read_table
-from reading_centre.use_cases.analysis.bids import run_participants
-from reading_centre.use_cases.analysis.bids_jobs import ScanSelection
+from reading_centre.use_cases.analysis.bids.app import run_participants
+from reading_centre.use_cases.analysis.bids.jobs import ScanSelection
 
 COLUMNS = ("gel_count", "gel_volume_ml", "t2_count", "t2_volume_ml", "new_t2_count", "bh_count", "bh_volume_ml")
 

@@ -58,6 +58,7 @@ def of_one_head(pair: Pair, restarts: int, rng: np.random.Generator) -> Iterator
         for mm, n in zip(settings.levels_mm, settings.max_points, strict=False)
     ]
     region = widened(mask, margin)
+    limits = {"iterations": settings.iterations, "full_overlap": settings.full_overlap}
     there = true.moving_to_fixed.inverse()
     centre = levels[0][0].points_mm.mean(axis=0)
     for kind, least_and_most_mm, degrees in (
@@ -67,12 +68,20 @@ def of_one_head(pair: Pair, restarts: int, rng: np.random.Generator) -> Iterator
         for _ in range(restarts):
             start = there @ away(rng, centre, least_and_most_mm, degrees)
             if kind == "false optimum":
-                match = refine(*levels[0], start, linear=same, scale_floor=0.3, tolerance_mm=0.1)
+                match = refine(*levels[0], start, linear=same, scale_floor=0.3, tolerance_mm=0.1, **limits)
                 start = match.fixed_to_moving
-            match = refine(*levels[1], start, linear=same, scale_floor=0.1, tolerance_mm=0.02)
+            match = refine(*levels[1], start, linear=same, scale_floor=0.1, tolerance_mm=0.02, **limits)
             found = match.fixed_to_moving
             for mm, n in zip((settings.levels_mm[2], settings.sharp_mm), settings.max_points[2:], strict=True):
-                found = sharpen(fixed, moving, region, found, spacing_mm=mm, max_points=n)
+                found = sharpen(
+                    fixed,
+                    moving,
+                    region,
+                    found,
+                    spacing_mm=mm,
+                    max_points=n,
+                    tolerance_mm=settings.sharp_tolerance_mm,
+                )
             error = distance_mm(found, there, mask)
             if error > WRONG_MM:
                 yield {"kind": kind, "quality": agreement(*levels[-1], found), "error_mm": error}

@@ -32,7 +32,7 @@ from mri_pipeline.phantom.subject import SimulatedSubject, simulate_visit
 from mri_pipeline.phantom.trial import write_visit_truth
 from mri_pipeline.phantom.truth import SubjectTruth, subject_truth
 from mri_pipeline.tables.io import read_table
-from reading_centre.use_cases.analysis.bids import run_participants
+from reading_centre.use_cases.analysis.bids.app import run_participants
 
 
 def write_scans(design: Design, subject: SimulatedSubject, folder: Path) -> dict[str, Affine]:

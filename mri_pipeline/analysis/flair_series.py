@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from mri_pipeline.convert.compare import require_equal_values
 from mri_pipeline.convert.decompress import decompressed
-from mri_pipeline.convert.frames import Frame, frames_of, in_spatial_order
+from mri_pipeline.convert.frames import DicomFrame, frames_of, in_spatial_order
 from mri_pipeline.core.errors import UnreadableUploadError, UsageError
 from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.images.resample import resample_nearest
@@ -124,7 +124,7 @@ def _require_one_series(sources: Sequence[Dataset], frames: int, what: str) -> N
         )
 
 
-def _grid(frames: Sequence[Frame]) -> Grid:
+def _grid(frames: Sequence[DicomFrame]) -> Grid:
     """Grid of the frames in spatial order, RAS."""
     first, last = frames[0], frames[-1]
     affine = np.eye(4)

@@ -18,6 +18,8 @@ FILL_REACH_MM: Final = 12.0
 """A lesion is filled up to this distance from the seed."""
 SEED_REACH_MM: Final = 2.5
 """The seed moves to the extreme voxel within this distance."""
+SPLIT_SMOOTHING: Final = 0.7
+"""Gaussian width (sigma, in voxels) of the smoothing of the depth of a lesion before it is split."""
 
 
 def fill_from(
@@ -77,7 +79,7 @@ def split_in_two(lesion: BoolArray, spacing_mm: tuple[float, ...]) -> NDArray[np
     if count < 2:
         padded = np.pad(lesion, 1)
         depth = ndimage.distance_transform_edt(padded, sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
-        smooth = ndimage.gaussian_filter(depth, 0.7)
+        smooth = ndimage.gaussian_filter(depth, SPLIT_SMOOTHING)
         peaks = (ndimage.maximum_filter(smooth, footprint=structure(3)) == smooth) & lesion
         seeds, count = connected_parts(peaks)
         heights = ndimage.maximum(smooth, seeds, np.arange(1, count + 1))

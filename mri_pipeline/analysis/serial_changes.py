@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mri_pipeline.analysis.read_check import number_counted, number_parts
+from mri_pipeline.analysis.reads.check import number_counted, number_parts
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import T2State
 from mri_pipeline.core.spatial import LabelImage

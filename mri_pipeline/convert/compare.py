@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_pipeline.convert.frames import Frame
+from mri_pipeline.convert.frames import DicomFrame
 from mri_pipeline.core.errors import UnreadableUploadError
 from mri_pipeline.core.spatial import Image
 
@@ -20,14 +20,14 @@ GRID_TOLERANCE: Final = 0.05
 """Largest distance of a pixel from its voxel, in voxels. Header positions are rounded to about 0.01 mm."""
 
 
-def require_equal_values(image: Image, frames: Iterable[Frame], what: str) -> None:
+def require_equal_values(image: Image, frames: Iterable[DicomFrame], what: str) -> None:
     """Compare every slice of a converted image with the frame at its position.
 
     Parameters
     ----------
     image : Image
         In any axis order.
-    frames : iterable of Frame
+    frames : iterable of DicomFrame
         Exactly one for each slice, in any order.
     what : str
         Name of the series in messages.
@@ -60,7 +60,7 @@ def require_equal_values(image: Image, frames: Iterable[Frame], what: str) -> No
         )
 
 
-def _slice_at(image: Image, frame: Frame, what: str) -> tuple[int, int, NDArray[np.float32]]:
+def _slice_at(image: Image, frame: DicomFrame, what: str) -> tuple[int, int, NDArray[np.float32]]:
     """Axis and index of the slice at the position of a frame, and its voxels in the order of rows and columns."""
     to_index = np.linalg.inv(image.grid.affine) @ np.diag([-1.0, -1.0, 1.0, 1.0])
     start = to_index[:3, :3] @ frame.position_mm + to_index[:3, 3]

@@ -34,6 +34,10 @@ logger = logging.getLogger(__name__)
 CORNER_TOLERANCE_MM: Final = 0.1
 """Largest distance of a corner voxel from its position in the headers, which are rounded to about 0.01 mm."""
 
+SPACING_TOLERANCE: Final = 0.01
+SPACING_TOLERANCE_MM: Final = 0.005
+"""Largest difference of a voxel size from that of the headers: this fraction of it, and this rounding."""
+
 SIDECAR_KEYS: Final = frozenset({
     "Manufacturer", "ManufacturersModelName", "SoftwareVersions", "MagneticFieldStrength", "MRAcquisitionType",
     "ScanningSequence", "SequenceVariant", "ScanOptions", "RepetitionTime", "EchoTime", "InversionTime",
@@ -186,7 +190,8 @@ def verify(grid: Grid, expected: ExpectedGeometry, what: str) -> None:
             hint="slices are missing or duplicate; export the complete series again",
         )
     row_mm, column_mm, slice_mm = expected.spacing_mm
-    if not np.allclose(sorted(grid.spacing_mm), sorted((row_mm, column_mm, slice_mm)), rtol=0.01, atol=0.005):
+    found_mm, expected_mm = sorted(grid.spacing_mm), sorted(expected.spacing_mm)
+    if not np.allclose(found_mm, expected_mm, rtol=SPACING_TOLERANCE, atol=SPACING_TOLERANCE_MM):
         raise UnreadableUploadError(
             f"{what}: expected a spacing of {row_mm:.2f} x {column_mm:.2f} x {slice_mm:.2f} mm from the headers, "
             f"found {' x '.join(f'{s:.2f}' for s in grid.spacing_mm)} mm",

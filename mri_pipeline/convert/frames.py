@@ -24,7 +24,7 @@ from mri_pipeline.core.spatial import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class DicomFrame:
     """One frame of a DICOM object.
 
     Parameters
@@ -64,7 +64,7 @@ class Frame:
         return float(self.position_mm @ normal / np.linalg.norm(normal))
 
 
-def frames_of(files: Iterable[Path]) -> Iterator[Frame]:
+def frames_of(files: Iterable[Path]) -> Iterator[DicomFrame]:
     """Frames of uncompressed DICOM files, one file at a time.
 
     Parameters
@@ -74,7 +74,7 @@ def frames_of(files: Iterable[Path]) -> Iterator[Frame]:
 
     Yields
     ------
-    Frame
+    DicomFrame
         In the order of the files and of the frames in them.
 
     Raises
@@ -97,7 +97,7 @@ def frames_of(files: Iterable[Path]) -> Iterator[Frame]:
         yield from frames
 
 
-def _frame(dataset: Dataset, number: int, stored: NDArray[Any]) -> Frame:
+def _frame(dataset: Dataset, number: int, stored: NDArray[Any]) -> DicomFrame:
     orientation = _numbers(dataset, number, "ImageOrientationPatient", 6)
     row_mm, column_mm = _numbers(dataset, number, "PixelSpacing", 2)
     slope = float(value_of_frame(dataset, number, "RescaleSlope", 1.0))
@@ -106,7 +106,7 @@ def _frame(dataset: Dataset, number: int, stored: NDArray[Any]) -> Frame:
             "expected a RescaleSlope other than 0 of each frame, found a frame with 0, which has no image",
             hint="export the series again",
         )
-    return Frame(
+    return DicomFrame(
         source=dataset,
         number=number,
         stored=stored,
@@ -184,15 +184,15 @@ def damage_is_a_refusal() -> AbstractContextManager[None]:
     return dicom_faults_are_refusals("DICOM frames with positions and pixels", hint="export the series again")
 
 
-def in_spatial_order(frames: Iterable[Frame]) -> Sequence[Frame]:
+def in_spatial_order(frames: Iterable[DicomFrame]) -> Sequence[DicomFrame]:
     """Frames in the order of their slices.
 
     Parameters
     ----------
-    frames : iterable of Frame
+    frames : iterable of DicomFrame
 
     Returns
     -------
-    sequence of Frame
+    sequence of DicomFrame
     """
     return sorted(frames, key=lambda frame: frame.depth_mm)

@@ -15,7 +15,7 @@ from pydicom.multival import MultiValue
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from mri_pipeline.convert.frames import (
-    Frame,
+    DicomFrame,
     damage_is_a_refusal,
     frames_of,
     in_spatial_order,
@@ -74,7 +74,7 @@ def write_single_frames(files: Iterable[Path], folder: Path) -> tuple[Path, ...]
     return tuple(written)
 
 
-def _classic(frame: Frame) -> Dataset:
+def _classic(frame: DicomFrame) -> Dataset:
     source = frame.source
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()

@@ -11,6 +11,7 @@ from scipy import stats
 
 from mri_pipeline.core.spatial import BoolArray
 
+_UPPER_95 = 0.975  # quantile at the upper end of a two-sided 95 % interval
 _NORMAL_95 = 1.96  # 95 % of a normal distribution lie within this many SD
 
 
@@ -73,8 +74,8 @@ def icc_2_1(ratings: Sequence[Sequence[float]]) -> Estimate:
         (n - 1) * (k * value * ratio) ** 2 + weight**2
     )
     upper, lower = (
-        float(stats.f.ppf(0.975, n - 1, freedom)),
-        float(stats.f.ppf(0.975, freedom, n - 1)),
+        float(stats.f.ppf(_UPPER_95, n - 1, freedom)),
+        float(stats.f.ppf(_UPPER_95, freedom, n - 1)),
     )
     common = k * judges + (k * n - k - n) * error
     low = n * (between - upper * error) / (upper * common + n * between)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_pipeline.core.spatial import FloatArray
+
 Box = tuple[slice, ...]
 """A range of voxel indices along each axis."""
 
@@ -24,6 +26,34 @@ def box_of(voxels: NDArray[np.int64]) -> Box:
     tuple of slice
     """
     return tuple(slice(int(a), int(b) + 1) for a, b in zip(voxels.min(axis=0), voxels.max(axis=0), strict=True))
+
+
+def box_around(points: FloatArray, shape: Sequence[int], reach: FloatArray | float = 0.0) -> Box:
+    """Box of the voxels around some points, cut at the border of the image.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, 3)
+        At least one point, in voxel indices.
+    shape : sequence of int
+        Shape of the image.
+    reach : ndarray, shape (3,), or float
+        Margin around the points in voxels along each axis.
+
+    Returns
+    -------
+    tuple of slice
+        At least one voxel along each axis, also for points outside the image.
+
+    Examples
+    --------
+    >>> box_around(np.array([[0.4, 4.0, 9.0], [1.2, 4.0, 9.5]]), (5, 8, 4))
+    (slice(0, 3, None), slice(4, 5, None), slice(3, 4, None))
+    """
+    size = np.array(shape)
+    low = np.clip(np.floor(points.min(axis=0) - reach), 0, size - 1).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0) + reach) + 1, low + 1, size).astype(int)
+    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
 
 
 def widened_box(box: Box, reach: Sequence[int], shape: Sequence[int]) -> Box:

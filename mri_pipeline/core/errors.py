@@ -20,7 +20,7 @@ Every message says what was expected and what was found. `hint` says what to do 
 names, numbers, dates or paths from a header.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
 _LONGEST_QUOTE: Final = 24
@@ -76,6 +76,29 @@ def quoted(text: str) -> str:
     ("'wk05'", "'a word and many more wor'... (26 characters)")
     """
     return repr(text) if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]!r}... ({len(text)} characters)"
+
+
+def listed(items: Iterable[str], *, shown: int = 5) -> str:
+    """The first of some items, and the number of the others.
+
+    Parameters
+    ----------
+    items : iterable of str
+    shown : int
+        How many are named.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> listed("abcd", shown=2)
+    'a, b and 2 more'
+    """
+    everything = list(items)
+    more = len(everything) - shown
+    return ", ".join(everything[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 def _rebuild(kind: type[ReadingCentreError], message: str, hint: str) -> ReadingCentreError:

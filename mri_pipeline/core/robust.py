@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAD_TO_SIGMA = 1.4826
-"""Standard deviation of a normal distribution per median absolute deviation."""
+"""Standard deviation of a normal distribution per median absolute deviation, with the usual four decimals."""
 
 
 def robust_spread(values: NDArray[Any], centre: float | None = None) -> float:

@@ -18,7 +18,7 @@ from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import Affine, FloatArray
 from mri_pipeline.images.joint_density import log_density_ratio
 from mri_pipeline.images.matching import look_up
-from mri_pipeline.images.sampling import MIN_POINTS, Level, Samples, binned
+from mri_pipeline.images.sampling import MIN_POINTS, PyramidLevel, Samples, binned
 
 _PART_MM = METHOD.agreement.part_mm
 _AWAY_MM = METHOD.agreement.away_mm
@@ -28,7 +28,7 @@ _BINS = METHOD.agreement.bins
 _RANGE_PERCENTILES = METHOD.sampling.range_percentiles
 
 
-def agreement(samples: Samples, level: Level, fixed_to_moving: Affine) -> float:
+def agreement(samples: Samples, level: PyramidLevel, fixed_to_moving: Affine) -> float:
     """Fraction of the parts of the brain that match best at the position given by the transform.
 
     A part agrees if its mean log density ratio (its contribution to mutual information) is higher there than after
@@ -40,7 +40,7 @@ def agreement(samples: Samples, level: Level, fixed_to_moving: Affine) -> float:
     ----------
     samples : Samples
         Points of the fixed image, at about 2 mm.
-    level : Level
+    level : PyramidLevel
         Moving image, at about 2 mm.
     fixed_to_moving : Affine
 

@@ -18,7 +18,7 @@ from mri_pipeline.core.spatial import Affine, BoolArray, Image, LabelImage
 from mri_pipeline.images.brain_edge import find_edge
 from mri_pipeline.images.matching import Match, best_of, evaluate, refine
 from mri_pipeline.images.resample import resample
-from mri_pipeline.images.sampling import Level, Samples, binned, downsample, foreground, level_of
+from mri_pipeline.images.sampling import PyramidLevel, Samples, binned, downsample, foreground, level_of
 
 _FIT = METHOD.template_fit
 _STRIPPED = METHOD.skull_stripped
@@ -119,7 +119,8 @@ def fit_template(flair: Image, template: Template, settings: BrainSettings) -> M
     fitted = _of_each_size([_staged(coarse, level, m, _FIT.coarse_stages) for m in starts], settings.same_size)
     fine = _template_samples(template, _FIT.fine_mm, settings.rim_mm, max_points=_FIT.fine_points)
     level = level_of(flair, float(_FIT.fine_mm))
-    return best_of([_staged(fine, level, match, _FIT.fine_stages) for match in fitted])
+    fits = [_staged(fine, level, match, _FIT.fine_stages) for match in fitted]
+    return best_of(fits, _FIT.fitted_overlap)
 
 
 def _of_each_size(matches: Sequence[Match], ratio: float) -> list[Match]:
@@ -127,7 +128,7 @@ def _of_each_size(matches: Sequence[Match], ratio: float) -> list[Match]:
     best: list[Match] = []
     left = list(matches)
     while left:
-        best.append(best_of(left))
+        best.append(best_of(left, _FIT.fitted_overlap))
         left = [m for m in left if not 1 / ratio < _volume(m) / _volume(best[-1]) < ratio]
     return best
 
@@ -137,7 +138,7 @@ def _volume(match: Match) -> float:
     return float(np.linalg.det(match.fixed_to_moving.matrix[:3, :3]))
 
 
-def _staged(samples: Samples, level: Level, match: Match, stages: Sequence[int]) -> Match:
+def _staged(samples: Samples, level: PyramidLevel, match: Match, stages: Sequence[int]) -> Match:
     for freedom in stages:
         match = refine(
             samples,
@@ -148,6 +149,7 @@ def _staged(samples: Samples, level: Level, match: Match, stages: Sequence[int])
             iterations=_FIT.iterations,
             tolerance_mm=_FIT.tolerance_mm,
             scale_floor=_FIT.scale_floor,
+            full_overlap=_FIT.fitted_overlap,
         )
     return match
 

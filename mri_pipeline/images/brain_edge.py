@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
+from mri_pipeline.core.boxes import box_around
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.crop import Crop
 from mri_pipeline.core.io.template import Template
@@ -270,7 +271,5 @@ def _around(depth: Image, grid: Grid, template_to_image: Affine, margin_mm: floa
     corners = np.array(list(product(*zip(brain.min(axis=0) - 1, brain.max(axis=0) + 1, strict=True))))
     world = template_to_image.points(depth.grid.world(corners))
     voxels = Affine(np.linalg.inv(grid.affine)).points(world)
-    low = np.clip(np.floor(voxels.min(axis=0)).astype(int), 0, np.array(grid.shape) - 1)
-    high = np.clip(np.ceil(voxels.max(axis=0)).astype(int) + 1, low + 1, grid.shape)
-    x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    x, y, z = box_around(voxels, grid.shape)
     return Crop(grid, (x, y, z))

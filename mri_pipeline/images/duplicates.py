@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 
-_GREY_LEVELS = 4095
-"""Scans have 12 bits; a copy with a different scale or data type preserves this many grey levels."""
+_GREY_LEVELS = METHOD.duplicates.grey_levels
 
 
 def scan_digest(image: Image) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from scipy import ndimage
 
+from mri_pipeline.core.crop import Crop
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, LabelImage
@@ -88,8 +89,8 @@ def _matched_template(brain: LabelImage, template: Template, template_to_subject
     """The template's brain on the grid of the subject, which must match the subject's brain."""
     expected = resample_nearest(template.brain, brain.grid, template_to_subject)
     # the mask may be cut off by the field of view: compared within its box
-    box = ndimage.find_objects(brain.mask.astype(np.uint8), max_label=1)[0] or (slice(0, 0),)
-    own, other = brain.mask[box], expected.mask[box]
+    crop = Crop.around([brain.mask], brain.grid, margin=0)
+    own, other = brain.mask[crop.box], expected.mask[crop.box]
     total = int(np.count_nonzero(own)) + int(np.count_nonzero(other))
     overlap = 2 * int(np.count_nonzero(own & other)) / max(total, 1)
     if overlap < LEAST_OVERLAP:

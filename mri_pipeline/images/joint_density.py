@@ -24,24 +24,14 @@ from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image
 from mri_pipeline.images.matching import TURN_ARM_MM, finite_motion, generators
 from mri_pipeline.images.sampling import MIN_POINTS, binned, downsample, smoothed_box, values_and_gradients
 
-_BINS = 48
-_PARZEN_BINS = 1.0
-"""Width (sigma) of the Parzen window, in bins."""
-_LEAST_DENSITY = 1e-3
-"""Density of an empty cell, relative to a uniform density."""
-_LONGEST_STEP_MM = 1.0
-_MOST_STEPS = 60
-"""An initial error of 9 mm needs about 30 iterations; a small one reaches the tolerance after a few."""
-_DAMPING = 1e-4
-_REGION_MM = 2.0
+_DENSITY = METHOD.joint_density
+_BINS = _DENSITY.bins
+_LAST_BIN = _BINS - 1.001
+"""Upper limit of a position in bins: just below the last bin, so that it has a right neighbour."""
 _EVENLY = 1.2207440846057596 ** -np.arange(1.0, 4.0)
 """Steps of a low-discrepancy sequence in three dimensions: powers of the root of x^4 = x + 1 (Roberts 2018)."""
-_DRIFT = 0.75
-"""Maximum deviation in voxels of a voxel-to-voxel mapping from an integer mapping, between the centre of an image and
-its border. Of 34 mappings between real scans, those with a common grid had up to 0.5 before the last step, others 1.1
-or more."""
-_CANDIDATES = 4
-"""Candidate voxels per point: a brain fills more than a third of its bounding box."""
+_DIGITS = (997.0, 1009.0, 1013.0)
+"""Primes that make three offsets of the last digits of one rank."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +51,7 @@ def sharpen(
     *,
     spacing_mm: float,
     max_points: int,
-    tolerance_mm: float = 0.003,
+    tolerance_mm: float,
     moving_region: LabelImage | None = None,
 ) -> Affine:
     """Refine a rigid transform with an error of some millimetres by maximising mutual information.
@@ -104,16 +94,16 @@ def sharpen(
     centre = sides[0].points_mm.mean(axis=0)
     best, reached = fixed_to_moving, -np.inf
     step: FloatArray = np.zeros(6)
-    for _ in range(_MOST_STEPS):
+    for _ in range(_DENSITY.most_steps):
         current = best @ finite_motion(basis, step, centre)
         information, slope, value = _both(sides, current, centre)
         if value < reached:
             step = step / 2
         else:
             best, reached = current, value
-            information += np.eye(6) * (_DAMPING * np.trace(information) / 6 + 1e-12)
+            information += np.eye(6) * (_DENSITY.damping * np.trace(information) / 6 + 1e-12)
             step = np.linalg.solve(information, slope)
-            step *= min(1.0, _LONGEST_STEP_MM / max(float(np.abs(step).max()), 1e-9))
+            step *= min(1.0, _DENSITY.longest_step_mm / max(float(np.abs(step).max()), 1e-9))
         if float(np.abs(step).max()) < tolerance_mm:
             break
     return best
@@ -133,7 +123,7 @@ def widened(region: LabelImage, margin_mm: float) -> LabelImage:
     LabelImage
         1 in the region.
     """
-    small = downsample(Image(region.mask.astype(np.float32), region.grid), _REGION_MM)
+    small = downsample(Image(region.mask.astype(np.float32), region.grid), _DENSITY.region_mm)
     mask = small.data > 0.5
     if margin_mm > 0:
         mask = ndimage.distance_transform_edt(~mask, sampling=small.grid.spacing_mm) <= margin_mm
@@ -158,7 +148,7 @@ def lattices_meet(fixed: Grid, moving: Grid, fixed_to_moving: Affine) -> bool:
     mapping = np.linalg.inv(moving.affine) @ fixed_to_moving.matrix @ fixed.affine
     whole = np.rint(mapping[:3, :3])
     drift = np.abs(mapping[:3, :3] - whole) @ (np.array(fixed.shape) / 2)
-    return bool(drift.max() < _DRIFT and abs(np.linalg.det(whole)) == 1)
+    return bool(drift.max() < _DENSITY.lattice_drift and abs(np.linalg.det(whole)) == 1)
 
 
 def _side(
@@ -177,7 +167,7 @@ def _side(
     region, to_region = regions[0]
     box = smoothed_box(image, spacing_mm, _corners(region, to_region.inverse()))
     rank = _even_rank(box.grid)
-    chosen = np.flatnonzero(rank * box.data.size < _CANDIDATES * max_points)
+    chosen = np.flatnonzero(rank * box.data.size < _DENSITY.candidates * max_points)
     points = box.grid.world(np.stack(np.unravel_index(chosen, box.grid.shape), axis=1).astype(float))
     inside = np.flatnonzero(np.all([_within(where, mapping.points(points)) for where, mapping in regions], axis=0))
     if len(inside) > max_points:
@@ -192,7 +182,7 @@ def _side(
 
 def _offsets(rank: FloatArray) -> FloatArray:
     """Offsets of -0.5 to 0.5 voxels along each axis, shape (n, 3), from the last digits of `_even_rank`."""
-    return np.asarray(rank[:, None] * (997.0, 1009.0, 1013.0) % 1.0 - 0.5)
+    return np.asarray(rank[:, None] * _DIGITS % 1.0 - 0.5)
 
 
 def _even_rank(grid: Grid) -> FloatArray:
@@ -252,8 +242,8 @@ def log_density_ratio(counts: FloatArray) -> FloatArray:
     ndarray, shape (m, n)
         Zeros if the histogram is empty.
     """
-    density = ndimage.gaussian_filter(counts, _PARZEN_BINS, mode="constant")
-    density = density / max(float(density.sum()), 1e-12) + _LEAST_DENSITY / density.size
+    density = ndimage.gaussian_filter(counts, _DENSITY.parzen_bins, mode="constant")
+    density = density / max(float(density.sum()), 1e-12) + _DENSITY.least_density / density.size
     return np.asarray(np.log(density / (density.sum(axis=0) * density.sum(axis=1, keepdims=True))))
 
 
@@ -273,7 +263,7 @@ def _slopes(
     values, bins = values[inside], bins[inside]
     low, high = np.percentile(values, METHOD.sampling.range_percentiles)
     per_bin = max(float(high - low), 1e-12) / (_BINS - 1)
-    place = np.clip((values - low) / per_bin, 0, _BINS - 1.001)
+    place = np.clip((values - low) / per_bin, 0, _LAST_BIN)
     left = place.astype(np.intp)
     part = place - left
     cell = bins * _BINS + left
@@ -281,6 +271,6 @@ def _slopes(
     ratio = log_density_ratio(counts.astype(float).reshape(_BINS, _BINS))
     rise = np.gradient(ratio, axis=1).ravel() / per_bin
     # beyond the last bin the density does not change
-    slope = np.where((place > 0) & (place < _BINS - 1.001), rise[cell] * (1 - part) + rise[cell + 1] * part, 0.0)
+    slope = np.where((place > 0) & (place < _LAST_BIN), rise[cell] * (1 - part) + rise[cell + 1] * part, 0.0)
     along = along[:, inside] * slope
     return along @ along.T / n, along.sum(axis=1) / n, float(ratio.ravel() @ counts / counts.sum())

@@ -16,19 +16,13 @@ import numpy as np
 from scipy import ndimage
 from scipy.linalg import expm
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.robust import robust_spread
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray
-from mri_pipeline.images.sampling import MIN_POINTS, Level, Samples
+from mri_pipeline.images.sampling import MIN_POINTS, PyramidLevel, Samples
 
-_TUKEY = 4.685
-"""Biweight constant: 95 % efficiency for normal noise (Beaton and Tukey, Technometrics 1974)."""
-_UNIFORM = 1e-10
-"""An image with less variance than this share of its mean square is uniform: a coefficient of variation of 1e-5."""
-_FULL_OVERLAP = 0.7
-"""Fraction of the fixed points that the moving image must cover for its similarity to have full weight."""
-_ALLOWED_LOSS = 0.01
-_LONGEST_STEP_MM = 12.0
-TURN_ARM_MM = 50.0
+_MATCHING = METHOD.matching
+TURN_ARM_MM = METHOD.matching.turn_arm_mm
 """A rotation parameter of 1 moves a point at this distance from the centre by 1 mm."""
 
 
@@ -95,12 +89,12 @@ def motion_fields(basis: FloatArray, points_mm: FloatArray, centre: FloatArray) 
     return np.asarray(np.einsum("kij,jn->kin", basis, centred, optimize=True))
 
 
-def look_up(level: Level, points_mm: FloatArray, *, channels: int = 4) -> tuple[FloatArray, BoolArray]:
+def look_up(level: PyramidLevel, points_mm: FloatArray, *, channels: int = 4) -> tuple[FloatArray, BoolArray]:
     """Sample the moving level at world points by linear interpolation.
 
     Parameters
     ----------
-    level : Level
+    level : PyramidLevel
     points_mm : ndarray, shape (n, 3)
         World coordinates in mm.
     channels : int
@@ -146,18 +140,18 @@ def _remove_explained(
 
 def _tukey(residual: FloatArray, inside: BoolArray, floor: float) -> FloatArray:
     scale = max(robust_spread(residual[inside], centre=0.0), floor)
-    u = residual / (_TUKEY * scale)
+    u = residual / (_MATCHING.tukey * scale)
     return np.where(inside & (np.abs(u) < 1), (1 - u**2) ** 2, 0.0)
 
 
-def evaluate(samples: Samples, level: Level, fixed_to_moving: Affine, *, linear: bool) -> Match:
+def evaluate(samples: Samples, level: PyramidLevel, fixed_to_moving: Affine, *, linear: bool) -> Match:
     """Similarity of the images under a transform.
 
     Parameters
     ----------
     samples : Samples
         Points of the fixed image.
-    level : Level
+    level : PyramidLevel
         Moving image.
     fixed_to_moving : Affine
     linear : bool
@@ -183,7 +177,7 @@ def _similarity(values: FloatArray, inside: BoolArray, samples: Samples, *, line
     residual = _remove_explained(values[None], samples, weights, design)[0]
     mean = float(np.average(values, weights=weights))
     total = float((weights * (values - mean) ** 2).sum())
-    if total <= _UNIFORM * float((weights * values**2).sum()):
+    if total <= _MATCHING.uniform * float((weights * values**2).sum()):
         return 0.0, overlap  # a uniform image has no variance that could be explained
     explained = 1.0 - float((weights * residual**2).sum()) / total
     return float(np.sqrt(max(explained, 0.0))), overlap
@@ -191,14 +185,15 @@ def _similarity(values: FloatArray, inside: BoolArray, samples: Samples, *, line
 
 def refine(
     samples: Samples,
-    level: Level,
+    level: PyramidLevel,
     start: Affine,
     *,
     linear: bool,
     degrees_of_freedom: int = 6,
-    iterations: int = 20,
-    tolerance_mm: float = 0.005,
-    scale_floor: float = 0.05,
+    iterations: int,
+    tolerance_mm: float,
+    scale_floor: float,
+    full_overlap: float,
 ) -> Match:
     """Refine a transform by Gauss-Newton iterations.
 
@@ -206,7 +201,7 @@ def refine(
     ----------
     samples : Samples
         Points of the fixed image.
-    level : Level
+    level : PyramidLevel
         Moving image.
     start : Affine
         Initial transform, fixed to moving.
@@ -221,6 +216,8 @@ def refine(
     scale_floor : float
         Minimum residual scale, as a fraction of the moving image's standard deviation. A large value keeps edges that
         are not yet aligned; a small value excludes changed tissue.
+    full_overlap : float
+        Fraction of the fixed points that the moving image must cover for its similarity to have full weight.
 
     Returns
     -------
@@ -237,8 +234,8 @@ def refine(
         current = best @ finite_motion(basis, step, centre)
         values, inside = look_up(level, current.points(samples.points_mm))
         similarity, overlap = _similarity(values[0], inside, samples, linear=linear)
-        similarity *= min(1.0, overlap / _FULL_OVERLAP)
-        if similarity < reached - _ALLOWED_LOSS:
+        similarity *= min(1.0, overlap / full_overlap)
+        if similarity < reached - _MATCHING.allowed_loss:
             step = step / 2
             continue
         best, reached = current, max(similarity, reached)
@@ -246,7 +243,7 @@ def refine(
             break
         step = _gauss_newton_step(values, inside, samples, current, motion, linear=linear, scale_floor=scale_floor)
         longest = float(np.abs(step).max())
-        step = step * min(1.0, _LONGEST_STEP_MM / max(longest, 1e-9))
+        step = step * min(1.0, _MATCHING.longest_step_mm / max(longest, 1e-9))
         if longest < tolerance_mm:
             best = best @ finite_motion(basis, step, centre)
             break
@@ -266,7 +263,7 @@ def _gauss_newton_step(
     weights = inside.astype(float)
     design = _design(samples, linear=linear)
     spread = float(values[0][inside].std())
-    for _ in range(3):
+    for _ in range(_MATCHING.reweightings):
         residual = _remove_explained(values[:1], samples, weights, design)[0]
         weights = _tukey(residual, inside, scale_floor * spread + 1e-12)
     gradient = current.matrix[:3, :3].T @ values[1:]
@@ -277,7 +274,7 @@ def _gauss_newton_step(
     slope = (jacobian * weights) @ (residual - unexplained * centred)
     jacobian = _remove_explained(jacobian, samples, weights, design)
     normal = (jacobian * weights) @ jacobian.T
-    normal += np.eye(len(normal)) * (1e-4 * np.trace(normal) / len(normal) + 1e-12)
+    normal += np.eye(len(normal)) * (_MATCHING.damping * np.trace(normal) / len(normal) + 1e-12)
     return np.asarray(-np.linalg.solve(normal, slope))
 
 
@@ -304,13 +301,15 @@ def finite_motion(basis: FloatArray, step: FloatArray, centre: FloatArray) -> Af
     return Affine(back @ expm(velocity) @ to_centre)
 
 
-def best_of(matches: Sequence[Match]) -> Match:
+def best_of(matches: Sequence[Match], full_overlap: float) -> Match:
     """Match with the highest similarity, reduced if the overlap is low.
 
     Parameters
     ----------
     matches : sequence of Match
         At least one.
+    full_overlap : float
+        Overlap from which the similarity has full weight.
 
     Returns
     -------
@@ -321,4 +320,4 @@ def best_of(matches: Sequence[Match]) -> Match:
     ValueError
         If there is no match.
     """
-    return max(matches, key=lambda m: m.similarity * min(1.0, m.overlap / _FULL_OVERLAP))
+    return max(matches, key=lambda m: m.similarity * min(1.0, m.overlap / full_overlap))

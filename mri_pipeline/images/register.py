@@ -16,7 +16,7 @@ from mri_pipeline.images.agreement import agreement
 from mri_pipeline.images.joint_density import sharpen, widened
 from mri_pipeline.images.matching import evaluate, refine
 from mri_pipeline.images.mutual_information import head_centre, mutual_information
-from mri_pipeline.images.sampling import Level, Samples, inner_foreground, level_of, samples_of
+from mri_pipeline.images.sampling import PyramidLevel, Samples, inner_foreground, level_of, samples_of
 
 
 class RegistrationMethod(StrEnum):
@@ -97,9 +97,7 @@ def register_rigid(
     best, method, quality = Affine.identity(), RegistrationMethod.GAUSS_NEWTON, -1.0
     floor, tolerance_mm = settings.middle_scale_floor, settings.middle_tolerance_mm
     for candidate, start in _attempts(pair, settings):
-        found = refine(
-            *middle, start, linear=intra_modal, scale_floor=floor, tolerance_mm=tolerance_mm
-        ).fixed_to_moving
+        found = _refined(middle, start, pair, settings, scale_floor=floor, tolerance_mm=tolerance_mm)
         found = _sharpened(pair, found, settings.levels_mm[2], settings.max_points[2], tolerance_mm=tolerance_mm)
         reached = agreement(*fine, found)
         if reached > quality:
@@ -132,10 +130,30 @@ class _Pair:
     intra_modal: bool
 
 
-def _level(pair: _Pair, number: int, margin_mm: float, settings: RegisterSettings) -> tuple[Samples, Level]:
+def _level(pair: _Pair, number: int, margin_mm: float, settings: RegisterSettings) -> tuple[Samples, PyramidLevel]:
     spacing_mm, points = settings.levels_mm[number], settings.max_points[number]
     samples = samples_of(pair.fixed, spacing_mm, mask=pair.fixed_mask, margin_mm=margin_mm, max_points=points)
     return samples, level_of(pair.moving, spacing_mm)
+
+
+def _refined(
+    level: tuple[Samples, PyramidLevel],
+    start: Affine,
+    pair: _Pair,
+    settings: RegisterSettings,
+    *,
+    scale_floor: float,
+    tolerance_mm: float,
+) -> Affine:
+    return refine(
+        *level,
+        start,
+        linear=pair.intra_modal,
+        iterations=settings.iterations,
+        tolerance_mm=tolerance_mm,
+        scale_floor=scale_floor,
+        full_overlap=settings.full_overlap,
+    ).fixed_to_moving
 
 
 def _sharpened(
@@ -185,25 +203,18 @@ def _motion_about(centre: FloatArray, turn: FloatArray, shift: FloatArray) -> Af
     return Affine(matrix)
 
 
-def _coarse(coarsest: tuple[Samples, Level], pair: _Pair, kept: int, settings: RegisterSettings) -> Affine:
+def _coarse(coarsest: tuple[Samples, PyramidLevel], pair: _Pair, kept: int, settings: RegisterSettings) -> Affine:
     """Best of the refined initial transforms at the coarsest level, selected by `agreement`, not by similarity."""
     samples, level = coarsest
     linear = pair.intra_modal
     initial = _starts(pair.fixed, pair.moving, samples, settings.start_turn_deg)
     starts = [evaluate(samples, level, start, linear=linear) for start in initial]
     ranked = sorted(starts, key=lambda m: m.similarity * min(1.0, m.overlap / settings.full_overlap), reverse=True)
-    refined = [
-        refine(
-            samples,
-            level,
-            m.fixed_to_moving,
-            linear=linear,
-            scale_floor=settings.coarse_scale_floor,
-            tolerance_mm=settings.coarse_tolerance_mm,
-        )
+    floor, tolerance_mm = settings.coarse_scale_floor, settings.coarse_tolerance_mm
+    found = [
+        _refined(coarsest, m.fixed_to_moving, pair, settings, scale_floor=floor, tolerance_mm=tolerance_mm)
         for m in ranked[:kept]
     ]
-    found = [m.fixed_to_moving for m in refined]
     return max(found, key=lambda t: agreement(samples, level, t))
 
 

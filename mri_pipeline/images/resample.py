@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 
 Order = Literal[0, 1, 3]
 """Order of an interpolating B-spline; 0 copies the nearest voxel."""
 _FWHM_TO_SIGMA = 1.0 / np.sqrt(8.0 * np.log(2.0))
+_BLURRED_FROM = METHOD.resample.blurred_from
 _EXACT = 1e-4
 """Voxel mappings within this distance (in voxels) of integers copy voxels without interpolation."""
 
@@ -70,7 +72,7 @@ def resample(
     matrix = index_map(image.grid, grid, source_to_target or Affine.identity())
     data = image.data
     extent = np.sqrt((matrix[:3, :3] ** 2).sum(axis=1))
-    sigma = np.where(extent > 1.2, np.sqrt(np.maximum(extent**2 - 1.0, 0.0)) * _FWHM_TO_SIGMA, 0.0)
+    sigma = np.where(extent > _BLURRED_FROM, np.sqrt(np.maximum(extent**2 - 1.0, 0.0)) * _FWHM_TO_SIGMA, 0.0)
     if sigma.any():
         data = ndimage.gaussian_filter(data, sigma, mode="nearest")
     order = _useful_order(matrix, order)

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.boxes import box_around
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import FloatArray, Grid, Image, LabelImage
 
-MIN_POINTS = 200
+MIN_POINTS = METHOD.sampling.min_points
 """Minimum number of points for a registration."""
 _SMOOTHING = METHOD.sampling.smoothing
 _SMOOTHED_UP_TO = METHOD.sampling.smoothed_up_to
@@ -42,7 +43,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Level:
+class PyramidLevel:
     """The moving image at one resolution, with its gradient in world coordinates.
 
     Parameters
@@ -88,7 +89,7 @@ def _block(grid: Grid, spacing_mm: float) -> list[int]:
     return [max(1, int(spacing_mm / s + METHOD.sampling.rounded_up)) for s in grid.spacing_mm]
 
 
-def level_of(image: Image, spacing_mm: float, *, smoothing_mm: float | None = None) -> Level:
+def level_of(image: Image, spacing_mm: float, *, smoothing_mm: float | None = None) -> PyramidLevel:
     """The moving image averaged to a voxel size, slightly smoothed, with its gradient.
 
     Parameters
@@ -101,14 +102,14 @@ def level_of(image: Image, spacing_mm: float, *, smoothing_mm: float | None = No
 
     Returns
     -------
-    Level
+    PyramidLevel
     """
     small = downsample(image, spacing_mm)
     data = _smoothed(small, spacing_mm if smoothing_mm is None else smoothing_mm)
     steps = [np.gradient(data, axis=a) if data.shape[a] > 1 else np.zeros_like(data) for a in range(3)]
     to_world = np.linalg.inv(small.grid.affine[:3, :3]).T.astype(np.float32)
     gradient = np.tensordot(to_world, np.stack(steps), axes=1)
-    return Level(np.concatenate([data[None], gradient]).astype(np.float32), small.grid)
+    return PyramidLevel(np.concatenate([data[None], gradient]).astype(np.float32), small.grid)
 
 
 def _smoothed(image: Image, spacing_mm: float) -> FloatArray:
@@ -138,11 +139,11 @@ def smoothed_box(image: Image, spacing_mm: float, corners_mm: FloatArray) -> Ima
     index = corners_mm @ to_index[:3, :3].T + to_index[:3, 3]
     # margin of a few voxels: smoothing must not depend on the box, and the transform may change
     pad = np.ceil(3 * spacing_mm / np.array(image.grid.spacing_mm)) + 1
-    shape = np.array(image.grid.shape)
-    low = np.clip(np.floor(index.min(axis=0) - pad), 0, shape - 1).astype(int)
+    box = box_around(index, image.grid.shape, pad)
+    low = np.array([side.start for side in box])
     low -= low % _block(image.grid, spacing_mm)
-    high = np.clip(np.ceil(index.max(axis=0) + pad) + 1, low + 1, shape).astype(int)
-    data = image.data[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    data = image.data[tuple(slice(start, side.stop) for start, side in zip(low, box, strict=True))]
+    # not `Crop.image`: its origin differs in the last bit, and with it every registration
     moved = np.eye(4)
     moved[:3, 3] = low
     small = downsample(Image(data, Grid(data.shape, image.grid.affine @ moved)), spacing_mm)
@@ -197,8 +198,7 @@ def samples_of(
     *,
     mask: LabelImage | None = None,
     margin_mm: float = 0.0,
-    n_bins: int = 32,
-    max_points: int = 60_000,
+    max_points: int,
 ) -> Samples:
     """Sample points of the fixed image: voxels of the mask at `spacing_mm`, thinned evenly.
 
@@ -211,8 +211,6 @@ def samples_of(
         Region on the grid of the image. Default: the inner foreground.
     margin_mm : float
         Dilation of the mask in mm.
-    n_bins : int
-        Number of intensity bins.
     max_points : int
         Maximum number of points.
 
@@ -235,7 +233,7 @@ def samples_of(
         index = index[np.sort(np.random.default_rng(0).choice(len(index), max_points, replace=False))]
     values = data[tuple(index.T)].astype(np.float64)
     points = small.grid.world(index.astype(float))
-    return Samples(points, values, *binned(values, n_bins))
+    return Samples(points, values, *binned(values, METHOD.sampling.bins))
 
 
 def inner_foreground(image: Image, spacing_mm: float = METHOD.sampling.inner_spacing_mm) -> LabelImage:

@@ -1,8 +1,6 @@
 """Recognise the contrast of a series from acquisition parameters, and from its description in second place.
 
-Parameter ranges are those of clinical brain protocols at 1.5 and 3 T (Bernstein, King and Zhou, *Handbook of MRI Pulse
-Sequences*, 2004; MAGNIMS-CMSC-NAIMS 2021, Wattjes et al., Lancet Neurol 20:653). Every decision has its
-evidence, which contains no header text.
+The limits are in `mri_pipeline.intake.timing`. Every decision has its evidence, which contains no header text.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from enum import StrEnum
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.facts import InstanceFacts
 from mri_pipeline.intake.series import Series
+from mri_pipeline.intake.timing import LIMITS
 from mri_pipeline.intake.unwanted import Unwanted, unwanted_reason
 
 
@@ -173,9 +172,9 @@ def by_physics(facts: InstanceFacts) -> tuple[Contrast | None, str | Unwanted]:
 
 
 def _gradient_echo(te: float, ti: float | None, evidence: str) -> tuple[Contrast | None, str | Unwanted]:
-    if te > 12:
+    if te > LIMITS.susceptibility_te_ms:
         return None, Unwanted.SUSCEPTIBILITY
-    if ti is not None and ti > 1800:
+    if ti is not None and ti > LIMITS.second_inversion_ms:
         return None, "no rule"  # the second inversion of MP2RAGE has little T1 weighting
     return Contrast.T1W, f"a gradient echo of {evidence}"
 
@@ -184,26 +183,29 @@ def _spin_echo(
     facts: InstanceFacts, tr: float, te: float, evidence: str
 ) -> tuple[Contrast | None, str | Unwanted]:
     named = by_name(facts)
-    if tr >= 3000 and te >= 60 and named is Contrast.FLAIR:
+    if tr >= LIMITS.long_tr_ms and te >= LIMITS.long_te_ms and named is Contrast.FLAIR:
         return Contrast.FLAIR, f"{evidence} and its description (the header has no inversion time)"
-    if tr < 1800:
-        return (Contrast.T1W, evidence) if te <= 35 else (None, "no rule")
-    if 40 <= te < 60 and named in (Contrast.PDW, Contrast.T2W):
+    if tr < LIMITS.t1_tr_ms:
+        return (Contrast.T1W, evidence) if te <= LIMITS.t1_te_ms else (None, "no rule")
+    unclear_from, unclear_to = LIMITS.between_te_ms
+    if unclear_from <= te < unclear_to and named in (Contrast.PDW, Contrast.T2W):
         return named, f"{evidence} and its description"
-    if te >= 50:
+    if te >= LIMITS.t2_te_ms:
         return Contrast.T2W, evidence
     # without inversion time, T1 FLAIR has the parameters of proton density
-    if _T1_FLAIR.search(facts.description) and tr < 3500:
+    if _T1_FLAIR.search(facts.description) and tr < LIMITS.t1_flair_tr_ms:
         return Contrast.T1W, f"{evidence} and its description (the header has no inversion time)"
     return Contrast.PDW, evidence
 
 
 def _inversion_recovery(tr: float, te: float, ti: float, evidence: str) -> tuple[Contrast | None, str | Unwanted]:
-    if 1200 <= ti <= 3500 and tr >= 3000 and te >= 60:
+    least, most = LIMITS.flair_ti_ms
+    if least <= ti <= most and tr >= LIMITS.long_tr_ms and te >= LIMITS.long_te_ms:
         return Contrast.FLAIR, evidence
-    if ti < 300 and tr >= 1500:
+    if ti < LIMITS.short_ti_ms and tr >= LIMITS.short_ti_tr_ms:
         return None, Unwanted.SHORT_INVERSION
-    if 300 <= ti <= 1300 and te <= 40:
+    least, most = LIMITS.t1_ti_ms
+    if least <= ti <= most and te <= LIMITS.t1_ti_te_ms:
         return Contrast.T1W, f"inversion recovery of {evidence}"
     return None, "no rule"
 
@@ -218,7 +220,8 @@ def _is_gradient_echo(facts: InstanceFacts, tr: float, te: float) -> bool:
     if re.search(r"(^|\*)(tse|tir|se\d|spc|sp[cr]r)|fse|tse|cube|vista", facts.sequence_name.lower()):
         return False
     # too fast for a spin echo; enhanced objects have no ScanningSequence
-    return te < 7 and (tr < 100 or (facts.flip_angle_deg or 90) < 30)
+    flip_deg = facts.flip_angle_deg or LIMITS.usual_flip_deg
+    return te < LIMITS.fast_te_ms and (tr < LIMITS.fast_tr_ms or flip_deg < LIMITS.fast_flip_deg)
 
 
 def by_name(facts: InstanceFacts) -> Contrast | None:

@@ -52,6 +52,7 @@ _SYNTAXES: dict[tuple[bool | None, bool | None], UID] = {
 _COPIED = {
     tag_for_keyword(keyword): keyword for keyword in UIDS | GROUPS | CODE_STRINGS_ONLY | KEPT | {"Manufacturer"}
 }
+_LEAST_SECRET_BYTES = 16
 _MAX_SHIFT_DAYS = 3650
 _MIN_SHIFT_DAYS = 365
 
@@ -82,7 +83,7 @@ class Blinding:
     cleared: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9]{1,16}", self.code) or len(self.secret) < 16:
+        if not re.fullmatch(r"[A-Za-z0-9]{1,16}", self.code) or len(self.secret) < _LEAST_SECRET_BYTES:
             raise ValueError(
                 "expected an alphanumeric code of 1 to 16 characters and a secret of at least 16 bytes, found a "
                 f"code of {len(self.code)} characters and a secret of {len(self.secret)} bytes"

@@ -16,6 +16,9 @@ from mri_pipeline.intake.contrast_words import Said, said_of_contrast
 MIN_ORDER_MINUTES = 3.0
 """Least time between the starts of two T1 series before and after contrast. A shorter time means a rescan."""
 
+SAME_PROTOCOL = 0.1
+"""TR or TE of one protocol differ by at most this fraction of the longer one."""
+
 _WORDS = {True: "post-contrast", False: "pre-contrast"}
 
 Timings = dict[int, ContrastTiming]
@@ -215,7 +218,7 @@ def _longest_pause(timed: Sequence[Recognised]) -> Recognised | None:
 
 
 def same_protocol(one: Recognised, other: Recognised) -> bool:
-    """True if two series have the same plane and dimension, and TR and TE within 10 %.
+    """True if two series have the same plane and dimension, and TR and TE within 10 % (`SAME_PROTOCOL`).
 
     Parameters
     ----------
@@ -228,6 +231,6 @@ def same_protocol(one: Recognised, other: Recognised) -> bool:
     """
     a, b = one.series.first, other.series.first
     pairs = ((a.repetition_time_ms, b.repetition_time_ms), (a.echo_time_ms, b.echo_time_ms))
-    close = all(x is None or y is None or abs(x - y) <= 0.1 * max(x, y) for x, y in pairs)
+    close = all(x is None or y is None or abs(x - y) <= SAME_PROTOCOL * max(x, y) for x, y in pairs)
     planes = {r.series.geometry.plane if r.series.geometry else "" for r in (one, other)}
     return close and a.acquisition_type == b.acquisition_type and len(planes) == 1

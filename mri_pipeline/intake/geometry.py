@@ -18,6 +18,10 @@ IRREGULAR_SPACING = 0.1
 PARALLEL_COSINE = 0.999
 """Slices are parallel if their normals differ by less than 2.6 degrees."""
 
+NORMAL_LENGTH = (0.99, 1.01)
+"""Length of the cross product of the directions of row and column, from and to. They are perpendicular unit vectors,
+written with a few decimals; outside, the header has no orientation."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -100,7 +104,7 @@ def slice_geometry(group: Sequence[InstanceFacts], *, alone: bool) -> Geometry |
     normal = np.cross(along_row, along_column)
     length = float(np.linalg.norm(normal))
     positions = np.array([p for i in group for p in i.positions])
-    if not 0.99 < length < 1.01 or len(positions) == 0:
+    if not NORMAL_LENGTH[0] < length < NORMAL_LENGTH[1] or len(positions) == 0:
         return None
     normal /= length
     depth = positions @ normal

@@ -16,7 +16,7 @@ import numpy as np
 
 from mri_pipeline.core.spatial import FloatArray
 from mri_pipeline.intake.facts import InstanceFacts
-from mri_pipeline.intake.geometry import IRREGULAR_SPACING, SAME_PLACE_MM
+from mri_pipeline.intake.geometry import IRREGULAR_SPACING, NORMAL_LENGTH, SAME_PLACE_MM
 
 SAME_AXIS_MM: Final = 0.1
 """Parts of one volume have the same in-plane position within this distance. Headers are rounded to about 0.01 mm."""
@@ -128,7 +128,7 @@ def _part(group: Sequence[InstanceFacts]) -> _Part | None:
         return None
     normal = np.cross(first.orientation[:3], first.orientation[3:])
     length = float(np.linalg.norm(normal))
-    if not 0.99 < length < 1.01:
+    if not NORMAL_LENGTH[0] < length < NORMAL_LENGTH[1]:
         return None
     depths = np.sort(positions @ (normal / length))
     if len(depths) > 1 and float(np.diff(depths).min()) <= SAME_PLACE_MM:

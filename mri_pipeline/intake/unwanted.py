@@ -8,6 +8,7 @@ from enum import StrEnum
 from mri_pipeline.intake.facts import InstanceFacts, ObjectKind
 from mri_pipeline.intake.geometry import Geometry
 from mri_pipeline.intake.series import Series
+from mri_pipeline.intake.timing import LIMITS
 
 MIN_SLICES = 10
 """A series with fewer slices is a localizer, a test scan, or a part of a scan."""
@@ -154,7 +155,10 @@ def _by_geometry(series: Series, geometry: Geometry | None) -> Unwanted | None:
 def _flows(facts: InstanceFacts) -> bool:
     """Time of flight without its flag: a flow-compensated or refocused gradient echo with a TR of 15 to 60 ms."""
     tr, te = facts.repetition_time_ms, facts.echo_time_ms
-    if tr is None or te is None or not 15 <= tr <= 60 or te >= 10 or "SE" in facts.scanning_sequence:
+    if tr is None or te is None or "SE" in facts.scanning_sequence:
+        return False
+    least, most = LIMITS.flow_tr_ms
+    if not least <= tr <= most or te >= LIMITS.flow_te_ms:
         return False
     compensated = any(
         option.startswith("FC") or option in {"FLOW_COMP", "FLOWCOMP"} for option in facts.scan_options
@@ -167,7 +171,9 @@ def _is_balanced(facts: InstanceFacts) -> bool:
     variant, tr, flip = set(facts.sequence_variant), facts.repetition_time_ms, facts.flip_angle_deg
     named = re.search(r"(^|\*)(tfi|ci)[23]d|fiesta|ssfp", facts.sequence_name.lower()) is not None
     steady = "SS" in variant and "SP" not in variant and "GR" in facts.scanning_sequence
-    return named or (steady and tr is not None and tr < 15 and flip is not None and flip >= 30)
+    if not steady or tr is None or flip is None:
+        return named
+    return named or (tr < LIMITS.balanced_tr_ms and flip >= LIMITS.balanced_flip_deg)
 
 
 def _is_derived(facts: InstanceFacts) -> bool:

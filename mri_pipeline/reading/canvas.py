@@ -22,6 +22,9 @@ BRAIN_LEVEL: Final = 10_000
 """Display value of the median of the brain. The grey scale is then the same over the visits of a contrast."""
 ZERO_DIFFERENCE: Final = 30_000
 """Display value of equal intensities in a subtraction."""
+_WINDOW_PERCENTILES: Final = (1, 99.7)
+_HEADROOM: Final = 1.1
+"""Black and white of the display: these percentiles of the brain, and white above the upper one by this factor."""
 _TOP: Final = 65_535
 
 Voxels = TypeVar("Voxels", bound=np.generic)
@@ -225,8 +228,8 @@ def display_window(values: NDArray[np.uint16], brain: BoolArray) -> tuple[int, i
     inside = values[brain]
     if not inside.size:
         return 0, 2 * BRAIN_LEVEL
-    low, high = np.percentile(inside, [1, 99.7])
-    return int(low), max(int(high * 1.1), int(low) + 1)
+    low, high = np.percentile(inside, _WINDOW_PERCENTILES)
+    return int(low), max(int(high * _HEADROOM), int(low) + 1)
 
 
 def _stored(values: FloatArray) -> NDArray[np.uint16]:

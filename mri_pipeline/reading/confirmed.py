@@ -23,7 +23,7 @@ Enter = Callable[[Sequence[ReadRecord]], None]
 
 Masks = Mapping[LesionKind, LabelImage]
 Check = Callable[[Masks, str], tuple[Masks, Sequence[str]]]
-"""Applies the definitions of lesions to the confirmed masks of an item (`mri_pipeline.analysis.read_check`).
+"""Applies the definitions of lesions to the confirmed masks of an item (`mri_pipeline.analysis.reads.check`).
 
 Takes the masks and the name of the item; returns the masks and notes for the reader, or raises.
 """

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mri_pipeline.core.errors import GridMismatchError, UsageError
+from mri_pipeline.core.errors import GridMismatchError, UsageError, listed
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.items import LesionKind
-
-_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,7 @@ def onto_grid_of(proposed: LabelImage, returned: LabelImage, what: str) -> Label
 
 def _named(what: str, numbers: Collection[int]) -> str:
     """The first numbers, and how many more there are: a wrong image has thousands of labels."""
-    named, more = ", ".join(map(str, sorted(numbers)[:_MOST_NAMED])), len(numbers) - _MOST_NAMED
-    return f"{what}{'s' if len(numbers) > 1 else ''} {named}" + (f" and {more} more" if more > 0 else "")
+    return f"{what}{'s' if len(numbers) > 1 else ''} {listed(map(str, sorted(numbers)))}"
 
 
 def confirm_mask(

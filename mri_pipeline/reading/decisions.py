@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mri_pipeline.core.errors import UsageError, quoted
+from mri_pipeline.core.errors import UsageError, listed, quoted
 from mri_pipeline.core.io import nifti
 from mri_pipeline.reading.adjudication import NAMES, Dispute
 from mri_pipeline.reading.confirmed import (
@@ -187,7 +187,7 @@ def _proposals(
     strangers = sorted(set(exported) - set(stored))
     if strangers:
         raise UsageError(
-            f"expected reading codes of this trial, found unknown codes {', '.join(strangers)}",
+            f"expected reading codes of this trial, found unknown codes {listed(map(quoted, strangers))}",
             hint="import the folder into the trial that exported it",
         )
     return {code: stored[code] for code in exported}
@@ -222,7 +222,9 @@ def _exported_items(folder: Path) -> dict[str, dict[str, str]]:
     present = {path.name for path in (folder / ITEMS).glob("*") if path.is_dir()}
     unlisted = sorted(present - set(items))
     if unlisted:
-        raise UsageError(f"{problem}folders not listed in {WORKLIST_JSON}: {', '.join(unlisted)}", hint=hint)
+        raise UsageError(
+            f"{problem}folders not listed in {WORKLIST_JSON}: {listed(map(quoted, unlisted))}", hint=hint
+        )
     return {code: digests for code, digests in sorted(items.items()) if code in present}
 
 

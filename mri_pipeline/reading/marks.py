@@ -19,7 +19,7 @@ from mri_pipeline.reading.operations import (
     REASONS,
     ChangeOperation,
     DecideOperation,
-    Decision,
+    MarkDecision,
     RetypeOperation,
     VoxelsOperation,
 )
@@ -82,12 +82,12 @@ class Marks:
             self.voxels |= {(kind, number): where for number, where in _voxels_of(labels)}
         self.proposed = frozenset(self.voxels)
         self._editable = editable
-        self._decisions: dict[Lesion, Decision] = {}
+        self._decisions: dict[Lesion, MarkDecision] = {}
         self._asked = frozenset(changes)
         self.settled = frozenset(settled)
         self._changes: dict[int, str] = {}
 
-    def decision(self, lesion: Lesion) -> Decision:
+    def decision(self, lesion: Lesion) -> MarkDecision:
         """The present decision on a lesion.
 
         Parameters
@@ -96,9 +96,9 @@ class Marks:
 
         Returns
         -------
-        Decision
+        MarkDecision
         """
-        return self._decisions.get(lesion, Decision())
+        return self._decisions.get(lesion, MarkDecision())
 
     def change(self, number: int) -> str | None:
         """The present decision on the change of a T2 lesion.
@@ -267,7 +267,7 @@ class Marks:
                 f"found {operation.old.decision or 'none'}",
                 hint=_RELOAD,
             )
-        decided = Decision(decision=operation.decision, reason=operation.reason)
+        decided = MarkDecision(decision=operation.decision, reason=operation.reason)
         return lambda: self._decide(lesion, decided)
 
     def _checked_retype(self, operation: RetypeOperation) -> Callable[[], Effect]:
@@ -288,7 +288,7 @@ class Marks:
 
         def retype() -> Effect:
             old, numbers = np.zeros_like(where), np.full_like(where, new)
-            effect = self._decide(lesion, Decision(decision="reject", reason="other_type"))
+            effect = self._decide(lesion, MarkDecision(decision="reject", reason="other_type"))
             effect.lesions |= self._set(operation.to, where, old, numbers)
             effect.runs[operation.to] = runs_of(where, old, numbers)
             return effect
@@ -317,7 +317,7 @@ class Marks:
 
         return change
 
-    def _decide(self, lesion: Lesion, decided: Decision) -> Effect:
+    def _decide(self, lesion: Lesion, decided: MarkDecision) -> Effect:
         self._decisions[lesion] = decided
         return Effect({lesion})
 

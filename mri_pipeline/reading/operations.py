@@ -54,7 +54,7 @@ class VoxelsOperation(_Operation):
     runs: Annotated[tuple[Run, ...], Field(min_length=1, max_length=500_000)]
 
 
-class Decision(BaseModel):
+class MarkDecision(BaseModel):
     """A decision on a lesion.
 
     Attributes
@@ -79,8 +79,8 @@ class DecideOperation(_Operation):
     kind : LesionKind
     lesion : int
     decision, reason
-        As in `Decision`.
-    old : Decision
+        As in `MarkDecision`.
+    old : MarkDecision
     """
 
     op: Literal["decide"]
@@ -88,7 +88,7 @@ class DecideOperation(_Operation):
     lesion: Number
     decision: Decided | None
     reason: str = ""
-    old: Decision
+    old: MarkDecision
 
 
 class RetypeOperation(_Operation):

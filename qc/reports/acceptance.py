@@ -16,7 +16,6 @@ from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import ScannerState
 from qc.acceptance import JudgedDummyRun, Verdict
-from qc.doubtful_slices import doubtful_slices
 from qc.findings import NEVER_OVERRULED, Finding
 from qc.measure_record import measure_record
 from qc.placement import Placement
@@ -24,6 +23,7 @@ from qc.reports.bars import bars, reference_ranges
 from qc.reports.mosaics import mosaics
 from qc.reports.names import CONTRAST_NAMES, rule_name
 from qc.reports.page import render
+from qc.slices.doubtful import doubtful_slices
 
 _ORDER: Final = (Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W, Contrast.PDW)
 _SHOWN_DIGITS: Final = 16

@@ -20,7 +20,7 @@ from mri_pipeline.core.records import LesionRecord, T2State
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from qc.reports.slice_choice import RADIOLOGICAL
-from qc.reports.subject_slices import Frame, outline, picture
+from qc.reports.subject.slices import SvgScale, outline, picture
 
 CROP_MM = 64.0
 """Side of a crop: a lesion with its surroundings."""
@@ -214,9 +214,9 @@ class _Cut:
         return cls(box, z, (x, y), (spacing_mm[0], spacing_mm[1]))
 
     @property
-    def frame(self) -> Frame:
+    def scale(self) -> SvgScale:
         across, down = (box.stop - box.start for box in self.box)
-        return Frame.of((across, down), self.spacing_mm, CROP_WIDTH)
+        return SvgScale.of((across, down), self.spacing_mm, CROP_WIDTH)
 
     def of(self, data: NDArray[Any]) -> NDArray[Any]:
         """The square from a volume (axes: left, anterior)."""
@@ -233,17 +233,17 @@ def _shown(
     cut: _Cut,
     name: str,
 ) -> dict[str, Any]:
-    frame = cut.frame
+    scale = cut.scale
     x, y = (at - box.start + 0.5 for at, box in zip(cut.at, cut.box, strict=True))
-    across, down = x * frame.step[0], frame.height - y * frame.step[1]
-    lines = [_picture(cut.of(data), window, CROP_WIDTH, frame.height, f"{title}, {name}")]
+    across, down = x * scale.step[0], scale.height - y * scale.step[1]
+    lines = [_picture(cut.of(data), window, CROP_WIDTH, scale.height, f"{title}, {name}")]
     lines += [
         f'<path class="o o-{kind}" d="{path}"/>'
         for kind, mask in outlines.items()
-        if (path := outline(cut.of(mask), frame))
+        if (path := outline(cut.of(mask), scale))
     ]
     # ticks at the edges point to the lesion and hide nothing of it
-    ticks = f"M{across:.1f},0v9M{across:.1f},{frame.height:.1f}v-9M0,{down:.1f}h9M{CROP_WIDTH:.1f},{down:.1f}h-9"
+    ticks = f"M{across:.1f},0v9M{across:.1f},{scale.height:.1f}v-9M0,{down:.1f}h9M{CROP_WIDTH:.1f},{down:.1f}h-9"
     lines.append(f'<path class="tick" d="{ticks}"/><text class="s" x="4" y="15">R</text></svg>')
     return {"title": title, "svg": Markup("".join(lines)), "missing": ""}  # noqa: S704 - numbers; text is escaped
 
@@ -254,14 +254,14 @@ def _absent(title: str, why: str) -> dict[str, Any]:
 
 def _slice(plane: FloatArray, corner: tuple[int, int], cut: _Cut, window: Window, *, title: str) -> dict[str, Any]:
     """The slice of the brain, whose first voxel is `corner`, with the square of the crops."""
-    frame = Frame.of(plane.shape, cut.spacing_mm, SLICE_WIDTH)
+    scale = SvgScale.of(plane.shape, cut.spacing_mm, SLICE_WIDTH)
     (left, right), (back, front) = (
         (box.start - first, box.stop - first) for box, first in zip(cut.box, corner, strict=True)
     )
-    width, height = (right - left) * frame.step[0], (front - back) * frame.step[1]
-    corner_px = left * frame.step[0], frame.height - front * frame.step[1]
+    width, height = (right - left) * scale.step[0], (front - back) * scale.step[1]
+    corner_px = left * scale.step[0], scale.height - front * scale.step[1]
     svg = Markup(  # noqa: S704 - made of numbers; the title is escaped
-        _picture(plane, window, SLICE_WIDTH, frame.height, title)
+        _picture(plane, window, SLICE_WIDTH, scale.height, title)
         + f'<rect class="box" x="{corner_px[0]:.1f}" y="{corner_px[1]:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
         + '<text class="s" x="4" y="15">R</text></svg>'
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mri_pipeline.analysis.read_agreement import AgreementRow
+from mri_pipeline.analysis.reads.agreement import AgreementRow
 from qc.reports.page import render
 
 _TITLES = {

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from mri_pipeline.lesions.scoring.scores import Rule
 from mri_pipeline.lesions.scoring.summary import SizeClass, VolumeAgreement
-from qc.reports.subject_figures import BLUE, GREY, ORANGE, figure_uri
+from qc.reports.subject.figures import BLUE, GREY, ORANGE, figure_uri
 
 _WIDE = 20.0  # volumes that span more than this factor are drawn on a logarithmic axis
 _LABEL = 24  # characters of a case's label

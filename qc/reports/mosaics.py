@@ -73,7 +73,7 @@ def mosaics(image: Image, doubtful: Mapping[int, str], placement: Placement | No
     image : Image
         Any orientation.
     doubtful : mapping of int to str
-        Doubtful slices with the reason (`qc.doubtful_slices.doubtful_slices`). They are marked.
+        Doubtful slices with the reason (`qc.slices.doubtful.doubtful_slices`). They are marked.
     placement : Placement or None
         Of the brain of the upload. It locates face and ears, which are blanked. Without it, only axial slices are
         shown, from which a face cannot be recognised.

@@ -40,7 +40,7 @@ _MEGABYTES = {"": 1, "M": 1, "MB": 1, "G": 1000, "GB": 1000, "T": 1_000_000, "TB
 _LEAST_MEMORY_GB = 1.0
 
 
-class Level(StrEnum):
+class AnalysisLevel(StrEnum):
     """Analysis level of a BIDS App."""
 
     PARTICIPANT = "participant"
@@ -124,7 +124,7 @@ def bids(
     out_dir: Annotated[
         Path, typer.Argument(metavar="OUT_DIR", help="Derivative dataset to write.", callback=require_writable)
     ],
-    level: Annotated[Level, typer.Argument(help="participant: analyse; group: write the tables.")],
+    level: Annotated[AnalysisLevel, typer.Argument(help="participant: analyse; group: write the tables.")],
     participant_label: Annotated[
         list[str] | None,
         typer.Option("--participant-label", "--participant_label", help="One or more, with or without 'sub-'."),
@@ -196,8 +196,8 @@ def bids(
     """Analyse a BIDS dataset (BIDS App), without registry and readers."""
     from mri_pipeline.core.io.bids_index import load_filters
     from mri_pipeline.core.segmenters import load_segmenter
-    from reading_centre.use_cases.analysis import bids as bids_app
-    from reading_centre.use_cases.analysis.bids_jobs import ScanSelection
+    from reading_centre.use_cases.analysis.bids import app as bids_app
+    from reading_centre.use_cases.analysis.bids.jobs import ScanSelection
     from workflows.executors import Execution
 
     selection = ScanSelection(
@@ -206,7 +206,7 @@ def bids(
         session_order=tuple(filter(None, re.split(r"[,\s]+", session_order))),
         filters=load_filters(filter_file) if filter_file else {},
     )
-    if level is Level.GROUP:
+    if level is AnalysisLevel.GROUP:
         say_paths(bids_app.write_group_tables(bids_dir, out_dir, selection=selection), as_json=as_json)
         return
     cluster = cluster_options(partition, account, time_limit, job_memory, job_command)

@@ -26,7 +26,7 @@ _NEXT = {
 """What the gate of a scanner waits for, by the state of the dummy run."""
 
 
-class Decision(StrEnum):
+class DummyRunDecision(StrEnum):
     """Decision of a person on a dummy run."""
 
     ACCEPT = "accept"
@@ -41,7 +41,7 @@ def dummy_run(
     ] = None,
     series: Series = None,
     decide: Annotated[
-        Decision | None,
+        DummyRunDecision | None,
         typer.Option(
             "--decide", help="Decide on the dummy run of the site that waits for it, or else on the latest."
         ),
@@ -71,9 +71,9 @@ def dummy_run(
                 "expected an upload or --decide, found both",
                 hint="judge it first: mri-pipeline dummy-run TRIAL UPLOAD",
             )
-        from reading_centre.use_cases.uploads.dummy_run import decide_dummy_run
+        from reading_centre.use_cases.uploads.dummy_run.receive import decide_dummy_run
 
-        accept = decide is Decision.ACCEPT
+        accept = decide is DummyRunDecision.ACCEPT
         _say_gate(
             decide_dummy_run(trial, site=site, accept=accept, reason=reason, by=by, scanner=scanner, coil=coil),
             as_json=as_json,
@@ -84,7 +84,7 @@ def dummy_run(
             "expected an upload, or --decide with --reason and --by, found neither or both",
             hint="mri-pipeline dummy-run TRIAL UPLOAD --site S",
         )
-    from reading_centre.use_cases.uploads.dummy_run import receive_dummy_run
+    from reading_centre.use_cases.uploads.dummy_run.receive import receive_dummy_run
     from reading_centre.use_cases.uploads.series_statement import read_statement
 
     result = receive_dummy_run(trial, upload, site=site, stated=read_statement(series or ()), by=by, pdf=pdf)

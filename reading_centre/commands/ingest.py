@@ -21,8 +21,8 @@ from reading_centre.command_options import (
 from reading_centre.console import emit, say
 
 if TYPE_CHECKING:  # pydantic is not needed for --help
-    from reading_centre.use_cases.uploads.ingest import ReceivedVisit
-    from reading_centre.use_cases.uploads.ingest_job import UploadOutcome
+    from reading_centre.use_cases.uploads.ingest.job import UploadOutcome
+    from reading_centre.use_cases.uploads.ingest.visit import ReceivedVisit
 
 
 def _results_file(path: Path | None) -> Path | None:
@@ -94,7 +94,7 @@ def ingest(
             + (f"no {', no '.join(missing)}" if missing else "--results without --manifest"),
             hint="mri-pipeline ingest --help",
         )
-    from reading_centre.use_cases.uploads.ingest import receive_visit
+    from reading_centre.use_cases.uploads.ingest.visit import receive_visit
     from reading_centre.use_cases.uploads.series_statement import read_statement
 
     result = receive_visit(
@@ -138,7 +138,7 @@ def _say(result: ReceivedVisit, *, dry_run: bool, replace: bool) -> None:
 def _ingest_batch(
     trial: Path, manifest: Path, *, nprocs: int, results: Path | None, dry_run: bool, as_json: bool
 ) -> None:
-    from reading_centre.use_cases.uploads.ingest_batch import ingest_batch
+    from reading_centre.use_cases.uploads.ingest.batch import ingest_batch
 
     def report(outcome: UploadOutcome) -> None:
         if not as_json:

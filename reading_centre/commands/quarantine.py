@@ -19,8 +19,8 @@ from reading_centre.command_options import (
 from reading_centre.console import STDOUT, emit, say
 
 if TYPE_CHECKING:  # pydicom and the registry are not needed for --help
-    from reading_centre.use_cases.uploads.dummy_run import ReceivedDummyRun
-    from reading_centre.use_cases.uploads.ingest import ReceivedVisit
+    from reading_centre.use_cases.uploads.dummy_run.receive import ReceivedDummyRun
+    from reading_centre.use_cases.uploads.ingest.visit import ReceivedVisit
 
 app = typer.Typer(
     help="Refused uploads: list, show, try again, release. Accepted scans: withdraw. Reasons must not contain patient "

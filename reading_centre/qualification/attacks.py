@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from mri_pipeline.core.errors import listed
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.digests import file_digests
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import AuditAction
-from reading_centre.qualification.checks import Check, Result, check, listed
+from reading_centre.qualification.checks import Check, Result, check
 from reading_centre.qualification.reading import Read
 from reading_centre.use_cases.trial.audit import anchor_audit
 from reading_centre.use_cases.trial.audit_verify import verify_trial

@@ -13,7 +13,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.sheets import SheetRow, read_sheet
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.lesions.scoring.scores import MaskScores, Rule
-from reading_centre.qualification.checks import Finding
+from reading_centre.qualification.checks import CheckFinding
 from reading_centre.use_cases.analysis.evaluate import score_pair
 from reading_centre.use_cases.analysis.mask_pairs import Pair
 from reading_centre.use_cases.analysis.segment import segment_files
@@ -121,7 +121,7 @@ def _limit(row: SheetRow, name: str) -> float:
     return value
 
 
-def check_case(case: ReferenceCase, work: Path, rules: LesionRules) -> list[Finding]:
+def check_case(case: ReferenceCase, work: Path, rules: LesionRules) -> list[CheckFinding]:
     """Segment a case and compare the mask with its reference.
 
     Parameters
@@ -134,7 +134,7 @@ def check_case(case: ReferenceCase, work: Path, rules: LesionRules) -> list[Find
 
     Returns
     -------
-    list of Finding
+    list of CheckFinding
         One for each limit of the case.
 
     Raises
@@ -148,7 +148,7 @@ def check_case(case: ReferenceCase, work: Path, rules: LesionRules) -> list[Find
     return list(findings_of(case, scores))
 
 
-def findings_of(case: ReferenceCase, scores: MaskScores) -> Iterator[Finding]:
+def findings_of(case: ReferenceCase, scores: MaskScores) -> Iterator[CheckFinding]:
     """Compare the scores of a case with its limits. A measure that is not defined fails.
 
     Parameters
@@ -158,7 +158,7 @@ def findings_of(case: ReferenceCase, scores: MaskScores) -> Iterator[Finding]:
 
     Yields
     ------
-    Finding
+    CheckFinding
     """
     error = scores.difference_percent
     volumes = f"{scores.predicted_ml:.2f} mL, reference {scores.reference_ml:.2f} mL"
@@ -170,10 +170,12 @@ def findings_of(case: ReferenceCase, scores: MaskScores) -> Iterator[Finding]:
     for name, limit in case.limits.items():
         value, found, meets = measured[name]
         text = "not defined: a mask is empty" if value is None else found.format(value)
-        yield Finding(_REQUIREMENTS[name], _expected(case, name), text, value is not None and meets(value, limit))
+        yield CheckFinding(
+            _REQUIREMENTS[name], _expected(case, name), text, value is not None and meets(value, limit)
+        )
 
 
-def not_done(case: ReferenceCase, reason: str) -> list[Finding]:
+def not_done(case: ReferenceCase, reason: str) -> list[CheckFinding]:
     """Failed findings of a case that could not be segmented or compared.
 
     Parameters
@@ -183,9 +185,9 @@ def not_done(case: ReferenceCase, reason: str) -> list[Finding]:
 
     Returns
     -------
-    list of Finding
+    list of CheckFinding
     """
-    return [Finding(_REQUIREMENTS[name], _expected(case, name), reason, passed=False) for name in case.limits]
+    return [CheckFinding(_REQUIREMENTS[name], _expected(case, name), reason, passed=False) for name in case.limits]
 
 
 def _expected(case: ReferenceCase, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -19,7 +19,7 @@ Result = tuple[bool, str]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckFinding:
     """Result of one check.
 
     Parameters
@@ -53,7 +53,7 @@ class Check(Generic[Subject]):
     expected: str
     function: Callable[[Subject], Result]
 
-    def __call__(self, subject: Subject) -> Finding:
+    def __call__(self, subject: Subject) -> CheckFinding:
         """Check.
 
         Parameters
@@ -62,16 +62,16 @@ class Check(Generic[Subject]):
 
         Returns
         -------
-        Finding
+        CheckFinding
             Failed if the function raises.
         """
         try:
             passed, found = self.function(subject)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong, the requirement is not met
             passed, found = False, reason_of(error)
-        return Finding(self.requirement, self.expected, found, passed)
+        return CheckFinding(self.requirement, self.expected, found, passed)
 
-    def not_reached(self, reason: str) -> Finding:
+    def not_reached(self, reason: str) -> CheckFinding:
         """The finding if the check could not be made.
 
         Parameters
@@ -80,10 +80,10 @@ class Check(Generic[Subject]):
 
         Returns
         -------
-        Finding
+        CheckFinding
             Failed.
         """
-        return Finding(self.requirement, self.expected, f"not reached: {reason}", passed=False)
+        return CheckFinding(self.requirement, self.expected, f"not reached: {reason}", passed=False)
 
 
 def reason_of(error: Exception) -> str:
@@ -123,29 +123,6 @@ def check(requirement: str, expected: str) -> Callable[[Callable[[Subject], Resu
     ... def large(value: int):
     ...     return value > 1, str(value)
     >>> large(3)
-    Finding(requirement='IQ-01', expected='a number above 1', found='3', passed=True)
+    CheckFinding(requirement='IQ-01', expected='a number above 1', found='3', passed=True)
     """
     return lambda function: Check(requirement, expected, function)
-
-
-def listed(items: Iterable[str], *, shown: int = 5) -> str:
-    """The first of some items, and the number of the others.
-
-    Parameters
-    ----------
-    items : iterable of str
-    shown : int
-        How many are named.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> listed("abcd", shown=2)
-    'a, b and 2 more'
-    """
-    everything = list(items)
-    more = len(everything) - shown
-    return ", ".join(everything[:shown]) + (f" and {more} more" if more > 0 else "")

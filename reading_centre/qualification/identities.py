@@ -9,8 +9,9 @@ from typing import Final
 
 import nibabel as nib
 
+from mri_pipeline.core.errors import listed
 from mri_pipeline.phantom.trial import ReferenceTrial, made_up_patient, visit_study
-from reading_centre.qualification.checks import Result, check, listed
+from reading_centre.qualification.checks import Result, check
 from reading_centre.qualification.reference import Reference
 
 _PRIVATE: Final = frozenset({"sealed", "quarantine"})

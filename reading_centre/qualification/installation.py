@@ -24,7 +24,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from mri_pipeline.core import provenance
-from reading_centre.qualification.checks import Check, Result, check, listed
+from mri_pipeline.core.errors import listed
+from reading_centre.qualification.checks import Check, Result, check
 
 PROJECT: Final = "mri-pipeline"
 PACKAGES: Final = ("mri_pipeline", "qc", "workflows", "reading_centre")

@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from reading_centre.qualification.checks import Result, check, listed
+from mri_pipeline.core.errors import listed
+from reading_centre.qualification.checks import Result, check
 from reading_centre.qualification.contents import contents
 from reading_centre.qualification.reference import Reference
 from reading_centre.use_cases.analysis.run import run_trial

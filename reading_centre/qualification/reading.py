@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import UsageError, listed
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.sheets import read_sheet
 from mri_pipeline.core.layout import Trial
@@ -24,7 +24,7 @@ from mri_pipeline.reading.worklist_item import LESIONS_CSV
 from mri_pipeline.registry import Registry, Use
 from mri_pipeline.registry.audit import AuditAction, AuditEntry
 from mri_pipeline.tables.io import csv_text, read_table
-from reading_centre.qualification.checks import Check, Result, check, listed
+from reading_centre.qualification.checks import Check, Result, check
 from reading_centre.qualification.identities import known_identities
 from reading_centre.qualification.reference import TIMEPOINTS, Reference
 from reading_centre.use_cases.reading.export_reads import export_reads

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from mri_pipeline.core.errors import GateClosedError, UsageError
+from mri_pipeline.core.errors import GateClosedError, UsageError, listed
 from mri_pipeline.core.io.itk import load_transform
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
@@ -18,14 +18,14 @@ from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.trial import Upload, UploadKind
 from mri_pipeline.registry import Gate, Registry, Use
-from reading_centre.qualification.checks import Check, Result, check, listed
+from reading_centre.qualification.checks import Check, Result, check
 from reading_centre.qualification.contents import contents
 from reading_centre.qualification.limits import Limit, load_limits
 from reading_centre.qualification.reference import Reference
 from reading_centre.use_cases.analysis.run import run_trial
 from reading_centre.use_cases.analysis.verify import verify_results
 from reading_centre.use_cases.tables.trial_tables import write_trial_tables
-from reading_centre.use_cases.uploads.ingest import receive_visit
+from reading_centre.use_cases.uploads.ingest.visit import receive_visit
 from workflows.executors import Execution
 
 REGISTRATION_MM: Final = 1.0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mri_pipeline.blinding.secret import Secret
+from mri_pipeline.core.errors import listed
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
@@ -20,7 +21,7 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.registry import Registry, Use
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.schema import SCHEMA_VERSION
-from reading_centre.qualification.checks import Check, Result, check, listed
+from reading_centre.qualification.checks import Check, Result, check
 from reading_centre.use_cases.trial.audit_verify import verify_trial
 
 FREE_GB: Final = 5.0

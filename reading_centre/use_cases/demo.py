@@ -18,8 +18,8 @@ from qc.reports.index import INDEX_PAGE
 from reading_centre.use_cases.analysis.run import run_trial
 from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from reading_centre.use_cases.trial.init import init_trial, require_empty
-from reading_centre.use_cases.uploads.dummy_run import receive_dummy_run
-from reading_centre.use_cases.uploads.ingest import receive_visit
+from reading_centre.use_cases.uploads.dummy_run.receive import receive_dummy_run
+from reading_centre.use_cases.uploads.ingest.visit import receive_visit
 from workflows.executors import Execution
 
 COMPARED = (

@@ -30,7 +30,7 @@ from qc.reports.qualification import (
 )
 from reading_centre.qualification.attacks import OQ_ATTACKS
 from reading_centre.qualification.cases import ReferenceCase, check_case, not_done, read_cases
-from reading_centre.qualification.checks import Check, Finding, Subject, reason_of
+from reading_centre.qualification.checks import Check, CheckFinding, Subject, reason_of
 from reading_centre.qualification.identities import no_identity
 from reading_centre.qualification.installation import IQ_SOFTWARE, Installation, environment
 from reading_centre.qualification.interruption import killed_and_resumed
@@ -197,19 +197,19 @@ def _signer(protocol: Protocol, by: str) -> Account:
     return account
 
 
-def _run(checks: Sequence[Check[Subject]], subject: Subject) -> Iterator[Finding]:
+def _run(checks: Sequence[Check[Subject]], subject: Subject) -> Iterator[CheckFinding]:
     for one in checks:
         _LOG.info("%s: %s", one.requirement, one.expected)
         yield one(subject)
 
 
-def _installation(trial: Trial, protocol: Protocol, scratch: Path, say: Say) -> Iterator[Finding]:
+def _installation(trial: Trial, protocol: Protocol, scratch: Path, say: Say) -> Iterator[CheckFinding]:
     say("IQ   installation, disk, database, sealed folder")
     yield from _run(IQ_SOFTWARE, Installation(scratch))
     yield from _run(IQ_TRIAL, Place(trial, protocol, scratch))
 
 
-def _operation(scratch: Path, nprocs: int, say: Say) -> Iterator[Finding]:
+def _operation(scratch: Path, nprocs: int, say: Say) -> Iterator[CheckFinding]:
     """The digital reference trial. A check that cannot be reached has failed."""
     try:
         run = simulate(scratch / "reference", say=lambda line: say(f"OQ   {line}"))
@@ -222,7 +222,7 @@ def _operation(scratch: Path, nprocs: int, say: Say) -> Iterator[Finding]:
     yield from check_reference(Reference(run, scratch, nprocs), say=say)
 
 
-def check_reference(reference: Reference, *, say: Say) -> Iterator[Finding]:
+def check_reference(reference: Reference, *, say: Say) -> Iterator[CheckFinding]:
     """Check the analysed reference trial, then a copy that is read and locked.
 
     Parameters
@@ -233,7 +233,7 @@ def check_reference(reference: Reference, *, say: Say) -> Iterator[Finding]:
 
     Yields
     ------
-    Finding
+    CheckFinding
     """
     say("OQ   truth, identities, provenance, second run, kill and resume")
     yield from _run(OQ_REFERENCE, reference)
@@ -249,7 +249,9 @@ def check_reference(reference: Reference, *, say: Say) -> Iterator[Finding]:
         yield from (one.not_reached(reason) for one in OQ_LOCKED[done:])
 
 
-def _performance(cases: Sequence[ReferenceCase], scratch: Path, rules: LesionRules, say: Say) -> Iterator[Finding]:
+def _performance(
+    cases: Sequence[ReferenceCase], scratch: Path, rules: LesionRules, say: Say
+) -> Iterator[CheckFinding]:
     for number, case in enumerate(cases, start=1):
         say(f"PQ   case {number} of {len(cases)}")
         try:
@@ -259,7 +261,7 @@ def _performance(cases: Sequence[ReferenceCase], scratch: Path, rules: LesionRul
         yield from findings
 
 
-def _results(findings: Sequence[Finding]) -> tuple[RequirementResult, ...]:
+def _results(findings: Sequence[CheckFinding]) -> tuple[RequirementResult, ...]:
     tests = load_tests()
     return tuple(
         RequirementResult(

@@ -16,7 +16,7 @@ from mri_pipeline.core.errors import IdentityError, UsageError
 from mri_pipeline.intake.quarantined import QuarantineEntry
 from mri_pipeline.registry import ScanState
 from mri_pipeline.registry.job_records import LONG, Job, JobKind, JobState, new_code
-from reading_centre.use_cases.uploads.dummy_run_report import acceptance_report
+from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report
 from reading_centre.use_cases.uploads.jobs import lane_of
 from reading_centre.use_cases.uploads.quarantine import DUMMY_RUN, list_quarantine, show_quarantine
 from reading_centre.use_cases.uploads.waiting import WaitingUpload

@@ -13,8 +13,8 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry import ScannerGate
-from reading_centre.use_cases.uploads.dummy_run import decide_dummy_run
-from reading_centre.use_cases.uploads.dummy_run_report import acceptance_report
+from reading_centre.use_cases.uploads.dummy_run.receive import decide_dummy_run
+from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.render import form_of, message_of, page
 

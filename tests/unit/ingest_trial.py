@@ -20,7 +20,7 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.registry import ReadCounts, Registry, ScanIdentity
 from reading_centre.use_cases.trial.init import init_trial
-from reading_centre.use_cases.uploads.ingest import receive_visit
+from reading_centre.use_cases.uploads.ingest.visit import receive_visit
 from tests.unit import dicom_factory as factory
 
 SMALL = tuple(replace(spec, shape=(16, 12, 12), spacing=12.0, thickness=12.0) for spec in factory.VISIT)

@@ -10,7 +10,7 @@ from pathlib import Path
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.registry import Registry
 from reading_centre.use_cases.trial import staging
-from reading_centre.use_cases.uploads import ingest
+from reading_centre.use_cases.uploads.ingest import visit as ingest
 from workflows.interfaces import intake as steps
 
 FIRST = (

@@ -18,8 +18,8 @@ from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.registry import Question, ReadCounts, Registry, ScanIdentity
 from reading_centre.use_cases.trial.init import init_trial
-from reading_centre.use_cases.uploads.dummy_run import receive_dummy_run
-from reading_centre.use_cases.uploads.ingest import receive_visit
+from reading_centre.use_cases.uploads.dummy_run.receive import receive_dummy_run
+from reading_centre.use_cases.uploads.ingest.visit import receive_visit
 
 STAFF = {
     "S01-AB": ("site", "S01", "the first site's word"),

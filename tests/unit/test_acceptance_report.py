@@ -16,7 +16,6 @@ from mri_pipeline.core.spatial import Affine, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Gate
 from qc.acceptance import JudgedDummyRun, Verdict, judge_image, judge_images
-from qc.doubtful_slices import SLICE_REASONS, doubtful_slices
 from qc.findings import Finding
 from qc.measure_record import measure_record
 from qc.measures import measure
@@ -25,6 +24,7 @@ from qc.reports.acceptance import acceptance_html, acceptance_json, add_decision
 from qc.reports.bars import bars, reference_ranges
 from qc.reports.mosaics import mosaics
 from qc.reports.pdf import write_pdf
+from qc.slices.doubtful import SLICE_REASONS, doubtful_slices
 from reading_centre import cli
 from tests.unit import dicom_factory as factory
 from tests.unit.html_page import Page

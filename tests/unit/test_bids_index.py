@@ -15,8 +15,8 @@ from mri_pipeline.core.io.session_order import order_sessions
 from mri_pipeline.core.visits import Contrast
 from reading_centre.cli import app, invoke
 from reading_centre.commands.bids import memory_gb, repeat_options
-from reading_centre.use_cases.analysis import bids as bids_app
-from reading_centre.use_cases.analysis.bids_tables import require_one_digest
+from reading_centre.use_cases.analysis.bids import app as bids_app
+from reading_centre.use_cases.analysis.bids.tables import require_one_digest
 from workflows.outcome import BatchOutcome
 
 

@@ -20,6 +20,8 @@ from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample, level_of, samples_of, smoothed_box, values_and_gradients
 from mri_pipeline.images.subject_grid import subject_grid
 
+TOLERANCE_MM = RegisterSettings().sharp_tolerance_mm
+
 
 def rigid(shift=(0.0, 0.0, 0.0), degrees=(0.0, 0.0, 0.0)) -> Affine:
     matrix = np.eye(4)
@@ -98,7 +100,9 @@ def test_a_start_that_is_off_is_sharpened_to_the_end(head, mm):
     mask = brain_of(head, fixed.grid, to_fixed)
     truth = to_moving @ to_fixed.inverse()
     start = truth @ rigid((0, mm, 0))
-    found = sharpen(fixed, moving, widened(mask, 3.0), start, spacing_mm=2.0, max_points=25_000)
+    found = sharpen(
+        fixed, moving, widened(mask, 3.0), start, spacing_mm=2.0, max_points=25_000, tolerance_mm=TOLERANCE_MM
+    )
     assert distance_mm(found, truth, mask) < 0.2
 
 
@@ -145,7 +149,9 @@ def test_the_inverse_registration_uses_the_same_points(head):
     masks = [brain_of(head, image.grid, way) for image, way in ((one, to_one), (other, to_other))]
     truth = to_other @ to_one.inverse()
     there, back = (
-        sharpen(fixed, moving, widened(mask, 3.0), start, spacing_mm=1.0, max_points=2_000)
+        sharpen(
+            fixed, moving, widened(mask, 3.0), start, spacing_mm=1.0, max_points=2_000, tolerance_mm=TOLERANCE_MM
+        )
         for fixed, moving, mask, start in ((one, other, masks[0], truth), (other, one, masks[1], truth.inverse()))
     )
     assert distance_mm(there, back.inverse(), masks[0]) < 0.03
@@ -187,7 +193,7 @@ def test_three_visits_agree(head):
 def test_quality_falls_as_a_match_is_left(head):
     fixed, to_fixed = scan(head["flair"], rigid(), seed=1)
     moving, to_moving = scan(head["t1"], rigid((2, 3, -2), (3, -2, 4)), seed=2)
-    samples = samples_of(fixed, 2.0, mask=brain_of(head, fixed.grid, to_fixed))
+    samples = samples_of(fixed, 2.0, mask=brain_of(head, fixed.grid, to_fixed), max_points=60_000)
     truth = to_moving @ to_fixed.inverse()
     quality = [agreement(samples, level_of(moving, 2.0), truth @ rigid((mm, 0, 0))) for mm in (0, 3, 8)]
     assert quality[0] > 0.7
@@ -360,7 +366,9 @@ def test_voxels_that_lie_parallel_draw_a_match_nowhere(shift_voxels):
     fixed = textured(0.0, 1, lambda x: x)
     moving = textured(shift_voxels, 2, lambda x: -np.abs(x + 1))
     region = LabelImage(np.pad(np.ones((36,) * 3, np.uint8), 7), fixed.grid)
-    way = sharpen(fixed, moving, region, Affine.identity(), spacing_mm=0.5, max_points=30_000)
+    way = sharpen(
+        fixed, moving, region, Affine.identity(), spacing_mm=0.5, max_points=30_000, tolerance_mm=TOLERANCE_MM
+    )
     assert np.linalg.norm(way.matrix[:3, 3] - shift_voxels) < 0.07
 
 

@@ -16,8 +16,8 @@ from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from qc.findings import Finding
 from reading_centre import cli
-from reading_centre.use_cases.uploads import ingest_batch
-from reading_centre.use_cases.uploads.ingest_job import UploadOutcome
+from reading_centre.use_cases.uploads.ingest import batch as ingest_batch
+from reading_centre.use_cases.uploads.ingest.job import UploadOutcome
 from reading_centre.use_cases.uploads.manifest import COLUMNS, read_manifest
 from reading_centre.use_cases.uploads.quarantine import list_quarantine
 from tests.unit.ingest_trial import agree, ingest, new_trial, opened, upload
@@ -32,7 +32,7 @@ JOB = """
 import json, os, signal, sys
 sys.path.insert(0, {root!r})
 from qc import conversion, decision
-from reading_centre.use_cases.uploads import ingest_job
+from reading_centre.use_cases.uploads.ingest import job as ingest_job
 decision.judge_images = lambda measures, protocol: print('a library prints') or []
 if {killed!r} and {killed!r} in sys.stdin.buffer.peek().decode():
     conversion.convert_series = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)

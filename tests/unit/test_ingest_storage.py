@@ -16,7 +16,7 @@ from mri_pipeline.registry import database
 from reading_centre import cli
 from reading_centre.use_cases.trial import staging, storage
 from reading_centre.use_cases.uploads import desk as upload_desk
-from reading_centre.use_cases.uploads import ingest as ingesting
+from reading_centre.use_cases.uploads.ingest import visit as ingesting
 from tests.unit import ingest_trial
 from tests.unit.ingest_trial import SMALL, agree, opened, upload
 

@@ -15,8 +15,8 @@ from mri_pipeline.core.provenance import settings_digest
 from qc import decision
 from reading_centre import cli
 from reading_centre.use_cases.trial import staging
-from reading_centre.use_cases.uploads import ingest as ingest_use_case
 from reading_centre.use_cases.uploads import visit_judgement
+from reading_centre.use_cases.uploads.ingest import visit as ingest_use_case
 from tests.unit import ingest_trial
 from tests.unit.dicom_factory import Patient
 from tests.unit.ingest_trial import SMALL, agree, ingest, opened, upload

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lesion_phantom import RULE_ALONE, Head, constant_model
 
 from mri_pipeline.core.io.priors import T2_BASINS_FILE, load_trees
-from mri_pipeline.core.method.t2 import T2Settings
+from mri_pipeline.core.method.t2.segmentation import T2Settings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Affine, Image
 from mri_pipeline.core.trees import BoostedTrees

@@ -14,14 +14,12 @@ from mri_pipeline.core.scoring import ScoringMethod
 
 LIBRARY = Path(mri_pipeline.__file__).parent
 NUMERICAL = {
-    "MM2_PER_CM2", "ML_PER_MM3", "_MM3_PER_ML", "_FWHM_TO_SIGMA", "_MEAN_ABS_Z", "_LIMITS", "_TUKEY",
-    "_ROUNDING", "_ROUNDING_MM3", "_EPSILON", "_EXACT", "_CONVERGED", "_MAX_ITERATIONS", "_POSITION_DECIMALS",
-    "_EVENLY", "_DAMPING", "_LEVELS", "OUTSIDE", "WHITE", "GREY", "CSF", "_ORDER", "MIN_POINTS", "SIZES_MM3",
+    "MM2_PER_CM2", "ML_PER_MM3", "_MM3_PER_ML", "_FWHM_TO_SIGMA", "_MEAN_ABS_Z", "_LIMITS", "_ROUNDING",
+    "_ROUNDING_MM3", "_EPSILON", "_EXACT", "_CONVERGED", "_MAX_ITERATIONS", "_POSITION_DECIMALS", "_EVENLY",
+    "_DIGITS", "_LAST_BIN", "_LEVELS", "OUTSIDE", "WHITE", "GREY", "CSF", "_ORDER", "SIZES_MM3",
 }  # fmt: skip
 """Conversion of units, constants of distributions, indices, accuracy of floating-point numbers and of iterations, and
 the classes of a table."""
-REGISTRATION = {"matching.py", "joint_density.py", "resample.py", "duplicates.py"}
-"""Numerical methods: step sizes and bins; their settings proper are in the tree."""
 CHANGES_NO_NUMBER = {"face.py", "reading_tools.py"}
 """Act on what readers see alone. In the tree, its constants would make results and reads void."""
 
@@ -43,7 +41,7 @@ def test_no_threshold_is_outside_the_tree(room):
     outside = {
         f"{path.name}: {name}"
         for path in (LIBRARY / room).rglob("*.py")
-        if path.name not in REGISTRATION | CHANGES_NO_NUMBER
+        if path.name not in CHANGES_NO_NUMBER
         for name in numbers(path)
         if name not in NUMERICAL
     }
@@ -57,15 +55,18 @@ LEAST = 1e-3
 FORMULAS = {
     "features.py": {12.0},  # variance of a uniform distribution
     "brain.py": {1e6},  # mm3 in a litre
+    "element_values.py": {60.0, 3600.0},  # seconds in a minute, in an hour
+    "header_values.py": {86400.0},  # seconds in a day
+    "unpack.py": {1e6},  # bytes in an MB
 }
 
 
-@pytest.mark.parametrize("room", ["lesions", "images", "analysis"])
+@pytest.mark.parametrize("room", ["lesions", "images", "analysis", "intake", "convert"])
 def test_no_function_has_a_number_of_its_own(room):
     outside = {
         f"{path.name}, line {node.lineno}: {node.value}"
         for path in (LIBRARY / room).rglob("*.py")
-        if path.name not in REGISTRATION | CHANGES_NO_NUMBER
+        if path.name not in CHANGES_NO_NUMBER
         for function in ast.walk(ast.parse(path.read_text()))
         if isinstance(function, ast.FunctionDef)
         for node in ast.walk(function)
@@ -77,8 +78,13 @@ def test_no_function_has_a_number_of_its_own(room):
 
 SMALL = {0, 1, 2}
 """Of counts and of axes."""
-POINTS = {"pieces.py": {4}}
-"""Fewer points lie in a plane: they have no shape."""
+FORMATS = {
+    "pieces.py": {4},  # fewer points lie in a plane: they have no shape
+    "matching.py": {7},  # degrees of freedom
+    "resample.py": {3},  # order of a spline
+    "header_worker.py": {8},  # bytes of the start of an element
+    "coil.py": {3},  # letters of an element of a coil
+}
 
 
 def compared(node):
@@ -90,16 +96,16 @@ def compared(node):
             yield from compared(child)
 
 
-@pytest.mark.parametrize("room", ["lesions", "images", "analysis"])
+@pytest.mark.parametrize("room", ["lesions", "images", "analysis", "intake", "convert"])
 def test_no_comparison_has_an_integer_of_its_own(room):
     outside = {
         f"{path.name}, line {node.lineno}: {value}"
         for path in (LIBRARY / room).rglob("*.py")
-        if path.name not in REGISTRATION | CHANGES_NO_NUMBER
+        if path.name not in CHANGES_NO_NUMBER
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Compare)
         for value in compared(node)
-        if value not in SMALL | POINTS.get(path.name, set())
+        if value not in SMALL | FORMATS.get(path.name, set())
     }
     assert outside == set()
 

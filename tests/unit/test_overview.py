@@ -18,8 +18,9 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import ScanState
 from qc.reports.index import AnalysisState
 from reading_centre.cli import invoke
-from reading_centre.use_cases.analysis import bids, run
-from reading_centre.use_cases.analysis.bids_jobs import ScanSelection
+from reading_centre.use_cases.analysis import run
+from reading_centre.use_cases.analysis.bids import app as bids
+from reading_centre.use_cases.analysis.bids.jobs import ScanSelection
 from reading_centre.use_cases.analysis.overview import Listed, _state, latest_result, save_outcome, write_overview
 from workflows.outcome import BatchOutcome, Outcome
 

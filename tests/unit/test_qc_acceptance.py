@@ -30,8 +30,8 @@ from qc.measures import ImageMeasures
 from qc.placement import BrainMeasures, Placement
 from qc.reports.acceptance import Context, acceptance_html, acceptance_json
 from qc.reports.mosaics import mosaics
-from qc.slices import SliceMeasures
-from reading_centre.use_cases.uploads.dummy_run_judgement import accept_dummy_run
+from qc.slices.measures import SliceMeasures
+from reading_centre.use_cases.uploads.dummy_run.judgement import accept_dummy_run
 from tests.unit import dicom_factory as factory
 
 PROTOCOL = parse_protocol(protocol_text())

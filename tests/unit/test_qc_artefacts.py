@@ -13,8 +13,8 @@ from qc.acceptance import judge_image
 from qc.head import head_mask
 from qc.measures import measure, measure_visit
 from qc.quality_rules import SLICE_RULES
-from qc.slice_stack import slice_stack
-from qc.slices import measure_slices
+from qc.slices.measures import measure_slices
+from qc.slices.stack import slice_stack
 from qc.spectrum import difference_gain
 from tests.unit.test_qc_measures import changed, head
 from tests.unit.test_qc_placement import scan

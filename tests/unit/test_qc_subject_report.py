@@ -21,10 +21,10 @@ from mri_pipeline.lesions.tracking.track import track_subject
 from qc.reports import calibration as calibration_report
 from qc.reports.read_attribution import AUTOMATIC, ReadAttribution
 from qc.reports.slice_choice import COLUMNS, MIN_SLICES, choose_view
-from qc.reports.subject import subject_report_html, write_subject_report
-from qc.reports.subject_contents import SubjectReport, VisitReport
-from qc.reports.subject_figures import overlay, sample
-from qc.reports.subject_slices import TILE_WIDTH, mosaic
+from qc.reports.subject.contents import SubjectReport, VisitReport
+from qc.reports.subject.figures import overlay, sample
+from qc.reports.subject.page import subject_report_html, write_subject_report
+from qc.reports.subject.slices import TILE_WIDTH, mosaic
 from tests.unit.html_page import Page
 
 SHAPE = (40, 48, 24)

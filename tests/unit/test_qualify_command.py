@@ -28,7 +28,7 @@ from qc.reports.qualification import (
 )
 from reading_centre import cli
 from reading_centre.qualification import cases
-from reading_centre.qualification.checks import Finding
+from reading_centre.qualification.checks import CheckFinding
 from reading_centre.qualification.requirements import load_requirements
 from reading_centre.use_cases import qualify
 from reading_centre.use_cases.trial.audit_verify import verify_trial
@@ -167,7 +167,7 @@ def test_a_case_is_segmented_by_the_rules_of_the_trial(tmp_path, monkeypatch):
     monkeypatch.setattr(cases, "segment_files", segment)
     case = cases.ReferenceCase("A", {"flair": "f", "t1_gd": "g"}, reference, {"min_dice": 0.9})
     (one,) = cases.check_case(case, tmp_path / "work", rules)
-    assert one == Finding("PQ-01", "A: Dice of at least 0.9", "Dice 1.000", passed=True)
+    assert one == CheckFinding("PQ-01", "A: Dice of at least 0.9", "Dice 1.000", passed=True)
 
 
 # --- the report ------------------------------------------------------------------------------------------------
@@ -245,9 +245,11 @@ def trial(locked_trial, monkeypatch):
     with locked_trial.protocol_file.open("a") as stream:
         stream.write(ACCOUNTS)
     registry_of(locked_trial).close()  # enters the settings
-    software = [Finding(one.requirement, one.expected, "as expected", passed=True) for one in qualify.IQ_SOFTWARE]
+    software = [
+        CheckFinding(one.requirement, one.expected, "as expected", passed=True) for one in qualify.IQ_SOFTWARE
+    ]
     operation = [
-        Finding(one.requirement, one.expected, "as expected", passed=True)
+        CheckFinding(one.requirement, one.expected, "as expected", passed=True)
         for one in (*qualify.OQ_REFERENCE, *qualify.OQ_LOCKED)
     ]
     monkeypatch.setattr(qualify, "IQ_SOFTWARE", [lambda _installation, one=one: one for one in software])
@@ -258,7 +260,7 @@ def trial(locked_trial, monkeypatch):
 
 @pytest.fixture
 def own_cases(tmp_path, monkeypatch):
-    passed = [Finding(f"PQ-0{n}", "A: limit", "met", passed=True) for n in (1, 2, 3)]
+    passed = [CheckFinding(f"PQ-0{n}", "A: limit", "met", passed=True) for n in (1, 2, 3)]
     monkeypatch.setattr(qualify, "check_case", lambda _case, _work, _rules: passed)
     return write_cases(tmp_path, CASE)
 

@@ -13,12 +13,12 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import create_engine
 
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import UsageError, listed
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry
 from mri_pipeline.registry.database import undoes_failed_transaction
 from reading_centre.qualification import installation, storage
-from reading_centre.qualification.checks import Check, check, listed
+from reading_centre.qualification.checks import Check, check
 from reading_centre.qualification.installation import Installation
 from reading_centre.qualification.storage import Place
 from tests.unit.locked_trial import behind_the_trail, registry_of

@@ -34,8 +34,8 @@ from reading_centre import cli
 from reading_centre.use_cases.trial.init import init_trial
 from reading_centre.use_cases.uploads import desk as upload_desk
 from reading_centre.use_cases.uploads import quarantine as quarantine_use_case
-from reading_centre.use_cases.uploads.dummy_run import decide_dummy_run, receive_dummy_run
-from reading_centre.use_cases.uploads.ingest import receive_visit
+from reading_centre.use_cases.uploads.dummy_run.receive import decide_dummy_run, receive_dummy_run
+from reading_centre.use_cases.uploads.ingest.visit import receive_visit
 from reading_centre.use_cases.uploads.quarantine import list_quarantine, release_upload, retry_upload
 from tests.unit import dicom_factory as factory
 from tests.unit import ingest_trial

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mri_pipeline.analysis.read_check import check_read
+from mri_pipeline.analysis.reads.check import check_read
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Grid, LabelImage

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mri_pipeline.analysis.read_comparison import ReadSeries, compare_reads
+from mri_pipeline.analysis.reads.comparison import ReadSeries, compare_reads
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.reading_settings import Comparison
 from mri_pipeline.core.spatial import Grid, LabelImage

@@ -390,6 +390,13 @@ def _break(folder, name):
         content["items"]["ZZZZZZZZ"] = {}
         (folder / "worklist.json").write_text(json.dumps(content))
         (folder / "items" / "ZZZZZZZZ").mkdir()
+    elif name == "many unknown codes":
+        content = json.loads((folder / "worklist.json").read_text())
+        codes = ["a folder of patient Mustermann"] + [f"Z{n}" for n in range(7)]
+        content["items"] |= {code: {} for code in codes}
+        (folder / "worklist.json").write_text(json.dumps(content))
+        for code in codes:
+            (folder / "items" / code).mkdir()
     elif name == "unlisted folder":
         (folder / "items" / "ZZZZZZZZ").mkdir()
     elif name == "no worklist":
@@ -449,8 +456,9 @@ def _break(folder, name):
     [
         ("undecided", UsageError, "found 1 of 5 undecided"),
         ("edited but undecided", UsageError, "found 5 of 5 undecided"),
-        ("unknown code", UsageError, "expected reading codes of this trial, found unknown codes ZZZZZZZZ"),
-        ("unlisted folder", UsageError, "found folders not listed in worklist.json: ZZZZZZZZ"),
+        ("unknown code", UsageError, "expected reading codes of this trial, found unknown codes 'ZZZZZZZZ'"),
+        ("many unknown codes", UsageError, "found unknown codes 'Z0', 'Z1', 'Z2', 'Z3', 'Z4' and 3 more"),
+        ("unlisted folder", UsageError, "found folders not listed in worklist.json: 'ZZZZZZZZ'"),
         ("no worklist", UsageError, "expected an exported worklist, found none"),
         ("damaged worklist", UsageError, "found a damaged worklist.json"),
         (

@@ -17,7 +17,7 @@ from mri_pipeline.images.duplicates import scan_digest
 from mri_pipeline.images.register import RegistrationMethod
 from qc.registration import duplicate_qc_flag, forms_qc_flag, qc_flags
 from reading_centre.use_cases.analysis.one_scan import segment_images
-from workflows.alignment_records import (
+from workflows.alignment.records import (
     ScanRegistration,
     VisitAlignmentRecord,
     load_record_file,

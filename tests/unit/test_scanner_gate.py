@@ -19,7 +19,7 @@ from qc.scanner_gate import judge_scanner
 from qc.scanner_identity import Scanner, another_machine, differences, is_another_scanner
 from reading_centre import cli
 from reading_centre.use_cases.uploads.desk import UploadDesk, scanner_facts
-from reading_centre.use_cases.uploads.dummy_run import decide_dummy_run, receive_dummy_run
+from reading_centre.use_cases.uploads.dummy_run.receive import decide_dummy_run, receive_dummy_run
 from reading_centre.use_cases.uploads.quarantine import list_quarantine, release_upload, retry_upload
 from tests.unit import dicom_factory as factory
 from tests.unit.ingest_trial import SMALL, WEEK0, ingest, new_trial, opened, upload

@@ -94,6 +94,30 @@ def test_an_upload_of_other_contrasts_loads_no_stored_scan(trial, prepared):
     assert note.startswith("its DICOM series is not kept: the upload gives another T2w than the stored scan")
 
 
+def replace(path):
+    path.write_bytes(b"no image")
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+@pytest.mark.parametrize("damage", [replace, truncate])
+def test_a_stored_scan_that_cannot_be_read_is_named_without_its_code(trial, prepared, damage):
+    (held,) = agree(trial)
+    shutil.rmtree(trial.sourcedata.root)
+    damage(trial.rawdata.image(held.subject, "wk00", Contrast.FLAIR))
+    done = ingest(trial, prepared / "sent")
+    assert done.known
+    (note,) = done.notes
+    assert note == (
+        "its DICOM series is not kept: the stored FLAIR cannot be read, so that the upload cannot be compared with it; "
+        "restore the trial from a backup"
+    )
+    assert not trial.sourcedata.root.exists()
+    assert not list(trial.quarantine.glob("*/*"))
+
+
 def test_a_backup_has_the_series(prepared, tmp_path):
     trial = Trial.existing(prepared / "unread")
     places = {"to": tmp_path / "backup", "sealed_to": tmp_path / "sealed"}

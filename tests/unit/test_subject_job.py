@@ -4,7 +4,7 @@ from mri_pipeline.analysis.subject_job import load_job
 from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.records import SubjectResult, VisitQuality
 from mri_pipeline.core.visits import Contrast
-from qc.reports import subject_files
+from qc.reports.subject import files as subject_files
 from tests.unit.subject_jobs import subject_job
 
 

@@ -19,7 +19,7 @@ from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.tables.io import read_table
-from qc.reports.subject_files import write_report
+from qc.reports.subject.files import write_report
 from reading_centre import cli
 from reading_centre.use_cases.analysis import report_job, subject_reports
 from reading_centre.use_cases.analysis.report_job import start_renewal

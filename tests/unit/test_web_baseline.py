@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.registry.job_records import JobKind
 from reading_centre.use_cases.reading.agreement import PAGE
-from reading_centre.use_cases.uploads.dummy_run_report import acceptance_report
+from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report
 from reading_centre.use_cases.uploads.quarantine import list_quarantine
 from reading_centre.use_cases.uploads.waiting import WaitingUpload
 from reading_centre.web.access import COOKIE

@@ -21,7 +21,7 @@ from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind
 from reading_centre.use_cases.office.visits import site_overview, totals
 from reading_centre.use_cases.tables.trial_tables import WrittenTables
 from reading_centre.use_cases.trial.init import init_trial
-from reading_centre.use_cases.uploads.dummy_run_report import acceptance_report
+from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report
 from reading_centre.use_cases.uploads.jobs import Lane, do_jobs, lanes_with_work
 from reading_centre.use_cases.uploads.quarantine import show_quarantine
 from reading_centre.web.render import sentences

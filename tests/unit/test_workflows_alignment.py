@@ -9,15 +9,17 @@ from mri_pipeline.analysis.space import keep_space, load_record, make_record
 from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.errors import AnalysisError, UsageError
 from mri_pipeline.core.io import itk
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.records import RegistrationRecord
 from mri_pipeline.core.spatial import Affine
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.register import RegisterSettings
-from qc.registration import SURE, RegistrationVerdict, judge, qc_flags
+from qc.registration import RegistrationVerdict, judge, qc_flags
 from tests.unit.subject_jobs import subject_job
-from workflows import alignment, alignment_rounds
-from workflows.alignment import align
-from workflows.alignment_records import ScanRegistration, VisitAlignmentRecord
+from workflows.alignment import rounds as alignment_rounds
+from workflows.alignment import selection as alignment
+from workflows.alignment.records import ScanRegistration, VisitAlignmentRecord
+from workflows.alignment.selection import align
 from workflows.plugin import Plugin
 from workflows.visit import match_record_file, visit_record_file
 
@@ -190,7 +192,8 @@ def test_a_contrast_that_cannot_be_registered_is_excluded_with_a_qc_flag(request
 @pytest.mark.parametrize("contrast", [Contrast.FLAIR, Contrast.T2W])
 def test_what_is_barely_taken_is_looked_at(contrast):
     taken = RegisterSettings().min_quality
-    verdicts = [judge(RegistrationRecord(contrast, "a", q, "", failed=False)) for q in (taken, SURE - 0.01, SURE)]
+    sure = METHOD.registration_flags.sure
+    verdicts = [judge(RegistrationRecord(contrast, "a", q, "", failed=False)) for q in (taken, sure - 0.01, sure)]
     assert verdicts == [RegistrationVerdict.DOUBTFUL, RegistrationVerdict.DOUBTFUL, RegistrationVerdict.GOOD]
 
 

@@ -17,7 +17,7 @@ from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
 from qc.compliance import UploadPurpose
 from tests.unit.subject_jobs import subject_job
-from workflows.alignment import AlignedVisit, Alignment
+from workflows.alignment.selection import AlignedVisit, Alignment
 from workflows.calibration import init_calibration_wf
 from workflows.intake import IntakeJob, init_intake_wf
 from workflows.lesions import init_external_wf, init_gather_wf, init_lesions_wf, init_visits_wf

@@ -20,7 +20,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import t2_segmenter
 from mri_pipeline.core.visits import Contrast
 from qc.registration import judge
-from qc.reports.subject_files import write_report
+from qc.reports.subject.files import write_report
 from workflows.interfaces.base import (
     ContrastInputSpec,
     Step,

@@ -10,7 +10,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, is
 from mri_pipeline.analysis import preparation
 from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.images.duplicates import scan_digest
-from workflows.alignment_records import (
+from workflows.alignment.records import (
     ScanRegistration,
     VisitAlignmentRecord,
     load_record_file,
@@ -58,7 +58,7 @@ class _RegisterInputSpec(BaseInterfaceInputSpec):
 
 class _RegisterOutputSpec(TraitedSpec):
     match = File(
-        exists=True, desc="transform, quality and method, as JSON of workflows.alignment_records.ScanRegistration"
+        exists=True, desc="transform, quality and method, as JSON of workflows.alignment.records.ScanRegistration"
     )
 
 

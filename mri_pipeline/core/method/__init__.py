@@ -15,12 +15,18 @@ from mri_pipeline.core.method.intensities import BiasSettings, EnhancementCheckM
 from mri_pipeline.core.method.registration import (
     AgreementMethod,
     CoverageMethod,
+    DuplicateMethod,
     GridMethod,
+    JointDensityMethod,
+    MatchingMethod,
     MutualInformationMethod,
     RegisterSettings,
+    RegistrationFlags,
+    ResampleMethod,
     SamplingMethod,
 )
-from mri_pipeline.core.method.t2 import (
+from mri_pipeline.core.method.t2.basins import T2Basins
+from mri_pipeline.core.method.t2.segmentation import (
     ExternalMask,
     LocalContrastMethod,
     T2Border,
@@ -29,8 +35,7 @@ from mri_pipeline.core.method.t2 import (
     T2Settings,
     T2Symmetry,
 )
-from mri_pipeline.core.method.t2_basins import T2Basins
-from mri_pipeline.core.method.t2_visits import T2Appearing, T2Visits
+from mri_pipeline.core.method.t2.visits import T2Appearing, T2Visits
 from mri_pipeline.core.method.tissue import RegionsMethod, TissueExtent, TissueSettings
 from mri_pipeline.core.method.tracking import ChangeMethod, TrackingMethod
 
@@ -48,8 +53,12 @@ class Method:
     gel, gel_evidence, gel_nodes, gel_node_ranges, gel_probability
         Detection of enhancing lesions.
     black_holes : BlackHoleSettings
-    registration, sampling, agreement, mutual_information
+    registration, sampling, matching, joint_density, agreement, mutual_information, registration_flags
         Registration of scans and its quality.
+    resample : ResampleMethod
+        Resampling of scans.
+    duplicates : DuplicateMethod
+        Detection of duplicate scans.
     coverage : CoverageMethod
         Share of the brain that a scan must show.
     bias : BiasSettings
@@ -100,8 +109,13 @@ class Method:
     tissue_extent: TissueExtent = field(default_factory=TissueExtent)
     grid: GridMethod = field(default_factory=GridMethod)
     sampling: SamplingMethod = field(default_factory=SamplingMethod)
+    matching: MatchingMethod = field(default_factory=MatchingMethod)
+    joint_density: JointDensityMethod = field(default_factory=JointDensityMethod)
     agreement: AgreementMethod = field(default_factory=AgreementMethod)
     mutual_information: MutualInformationMethod = field(default_factory=MutualInformationMethod)
+    registration_flags: RegistrationFlags = field(default_factory=RegistrationFlags)
+    resample: ResampleMethod = field(default_factory=ResampleMethod)
+    duplicates: DuplicateMethod = field(default_factory=DuplicateMethod)
     coverage: CoverageMethod = field(default_factory=CoverageMethod)
 
 

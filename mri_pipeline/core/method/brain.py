@@ -93,6 +93,8 @@ class TemplateFit:
         Degrees of freedom of the consecutive fits at each level.
     full_overlap : float
         Initial transforms with less than this fraction of the points in the image are ranked lower.
+    fitted_overlap : float
+        The same for each fit and for the choice of the best one.
     kept_starts : int
         Number of initial transforms of each scale that are fitted.
     iterations : int
@@ -119,6 +121,7 @@ class TemplateFit:
     coarse_stages: tuple[int, ...] = (6, 7, 9)
     fine_stages: tuple[int, ...] = (9, 12)
     full_overlap: float = 0.8
+    fitted_overlap: float = 0.7
     kept_starts: int = 2
     iterations: int = 12
     tolerance_mm: float = 0.05

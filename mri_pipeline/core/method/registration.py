@@ -33,7 +33,10 @@ class RegisterSettings:
         are tried; finally the best match is marked as failed. The value lies between false fits (at most 0.38;
         heads of other patients 0.35) and true matches (at least 0.57); see `benchmarks/registration`.
     full_overlap : float
-        Initial transforms with less than this fraction of the points in the image are ranked lower.
+        A transform with less than this fraction of the points in the image has a lower similarity, in the ranking of
+        the initial transforms and in each fit.
+    iterations : int
+        Maximum number of iterations of a fit at the coarsest and at the middle level.
     coarse_scale_floor, middle_scale_floor : float
         Minimum scale of the residuals at the coarsest and at the middle level, as a fraction of the standard deviation
         of the moving image.
@@ -55,6 +58,7 @@ class RegisterSettings:
     kept_starts: tuple[int, int] = (5, 16)
     min_quality: float = 0.5
     full_overlap: float = 0.7
+    iterations: int = 20
     coarse_scale_floor: float = 0.3
     middle_scale_floor: float = 0.1
     coarse_tolerance_mm: float = 0.1
@@ -62,6 +66,134 @@ class RegisterSettings:
     sharp_tolerance_mm: float = 0.003
     precision_mm: float = 0.02
     start_turn_deg: int = 22
+
+
+@dataclass(frozen=True)
+class MatchingMethod:
+    """Constants of the Gauss-Newton fit by unexplained variance (`images.matching`), chosen on the scans at hand.
+
+    Parameters
+    ----------
+    tukey : float
+        Biweight constant: 95 % efficiency for normal noise (Beaton and Tukey, Technometrics 1974;16:147).
+    reweightings : int
+        Number of estimates of the weights in each iteration.
+    uniform : float
+        An image with less variance than this fraction of its mean square is uniform: a coefficient of variation of
+        1e-5.
+    allowed_loss : float
+        A step that reduces the similarity (0 to 1) by more than this is halved.
+    longest_step_mm : float
+        Maximum length of a step.
+    damping : float
+        Added to the diagonal of the normal matrix, as a fraction of its mean diagonal (Marquardt, J Soc Ind Appl Math
+        1963;11:431).
+    turn_arm_mm : float
+        A rotation parameter of 1 moves a point at this distance from the centre by 1 mm: about the radius of a brain.
+    """
+
+    tukey: float = 4.685
+    reweightings: int = 3
+    uniform: float = 1e-10
+    allowed_loss: float = 0.01
+    longest_step_mm: float = 12.0
+    damping: float = 1e-4
+    turn_arm_mm: float = 50.0
+
+
+@dataclass(frozen=True)
+class JointDensityMethod:
+    """Constants of the last step of a registration (`images.joint_density`), chosen on the scans at hand.
+
+    Parameters
+    ----------
+    bins : int
+        Bins of the intensities of either image. With 32 or 96 bins the transforms differ by at most 0.005 mm, as with
+        a Parzen window of twice the width (`benchmarks/registration`).
+    parzen_bins : float
+        Width (sigma) of the Parzen window, in bins.
+    least_density : float
+        Density of an empty cell, relative to a uniform density.
+    longest_step_mm : float
+        Maximum length of a step.
+    most_steps : int
+        Maximum number of steps. An initial error of 9 mm needs about 30; a small one reaches the tolerance after a few.
+    damping : float
+        Added to the diagonal of the information matrix, as a fraction of its mean diagonal.
+    region_mm : float
+        Voxel size of the region that is matched.
+    lattice_drift : float
+        Maximum deviation in voxels of a voxel-to-voxel mapping from an integer mapping, between the centre of an image
+        and its border. Of 34 mappings between real scans, those with a common grid had up to 0.5 before the last step,
+        others 1.1 or more.
+    candidates : int
+        Candidate voxels per point: a brain fills more than a third of its bounding box.
+    """
+
+    bins: int = 48
+    parzen_bins: float = 1.0
+    least_density: float = 1e-3
+    longest_step_mm: float = 1.0
+    most_steps: int = 60
+    damping: float = 1e-4
+    region_mm: float = 2.0
+    lattice_drift: float = 0.75
+    candidates: int = 4
+
+
+@dataclass(frozen=True)
+class ResampleMethod:
+    """Constants of resampling.
+
+    Parameters
+    ----------
+    blurred_from : float
+        A scan is blurred before it is resampled, along its axes whose voxels are shorter than the target's by more
+        than this factor. Below it, the blur would have a sigma of less than 0.28 voxels.
+    """
+
+    blurred_from: float = 1.2
+
+
+@dataclass(frozen=True)
+class DuplicateMethod:
+    """Constants of the digest by which duplicate scans are found (`images.duplicates`).
+
+    Parameters
+    ----------
+    grey_levels : int
+        Scans have 12 bits; a copy with a different scale or data type preserves this many grey levels.
+    """
+
+    grey_levels: int = 4095
+
+
+@dataclass(frozen=True)
+class RegistrationFlags:
+    """Limits of the QC flags of registered scans (`qc.registration`).
+
+    Parameters
+    ----------
+    least_covered : float
+        Minimum share of the subject's brain that a visit must cover. On 3 mm slices the rim of a mask is about 1 %.
+    sure_brain : float
+        Minimum quality of the match between FLAIR and template. With a correct header it is 0.84 or more (11 real
+        scans, 5 of them also at 3 mm, and 4 simulated heads). With a header rotated by 180 degrees three real scans
+        had 0.59 to 0.82.
+    sure : float
+        Registration quality below which visual QC is required, within and across contrasts. A registration is accepted
+        from `RegisterSettings.min_quality`. Measured on six heads (`benchmarks/registration`): correct registrations
+        0.79 to 1.00 within and 0.57 to 1.00 across contrasts (one of 24 below this limit), wrong optima up to 0.38,
+        heads of other patients up to 0.35, noise up to 0.25. Values between 0.38 and 0.57 did not occur.
+    most_form_difference_mm : float
+        Maximum accepted difference between qform and sform, half of the smallest common voxel. Programs round both
+        differently, and a qform contains no shears.
+    """
+
+    least_covered: float = 0.99
+    sure_brain: float = 0.8
+    sure: float = 0.6
+    most_form_difference_mm: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -84,6 +216,10 @@ class SamplingMethod:
         voxel more than the wanted voxel size.
     range_percentiles : tuple of float
         Percentiles of the intensities between which the bins of a histogram lie.
+    bins : int
+        Bins of the intensities of the fixed image, whose conditional means predict the moving image.
+    min_points : int
+        Minimum number of points for a registration.
     """
 
     foreground_share: float = 0.15
@@ -94,6 +230,8 @@ class SamplingMethod:
     smoothed_up_to: float = 1.5
     rounded_up: float = 0.26
     range_percentiles: tuple[float, float] = (0.5, 99.5)
+    bins: int = 32
+    min_points: int = 200
 
 
 @dataclass(frozen=True)

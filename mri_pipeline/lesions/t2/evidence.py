@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.method.t2 import T2Settings
+from mri_pipeline.core.method.t2.segmentation import T2Settings
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.t2.features import Evidence, evidence_of

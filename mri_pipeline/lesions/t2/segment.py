@@ -22,7 +22,7 @@ import numpy as np
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io.priors import T2_BASINS_FILE, load_trees
-from mri_pipeline.core.method.t2 import T2Settings
+from mri_pipeline.core.method.t2.segmentation import T2Settings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 from mri_pipeline.core.trees import BoostedTrees

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import UsageError, listed
 from mri_pipeline.core.io.sheets import read_sheet
 from mri_pipeline.core.mask_label import MaskLabel
 
@@ -14,7 +14,6 @@ _ENDINGS = (".nii.gz", ".nii")
 _NEEDED = ("case", "predicted", "reference")
 _TUNED = {"yes": True, "no": False, "": None}
 _CSV = "check --pairs: a CSV file with the columns case, predicted, reference and, optionally, tuned_on"
-_SHOWN = 5  # unmatched names in a message
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,9 @@ def pairs_of_folders(predicted: Path, reference: Path, *, label: MaskLabel = Mas
     for one, other in (("predicted", "reference"), ("reference", "predicted")):
         alone = sorted(set(found[one]) - set(found[other]))
         if alone:
-            names = ", ".join(alone[:_SHOWN]) + (" …" if len(alone) > _SHOWN else "")
             raise UsageError(
                 f"expected a {other} mask for every {one} one, found none for {len(alone)} of {len(found[one])}: "
-                f"{names}",
+                f"{listed(alone)}",
                 hint="name the files alike, or name the pairs in a CSV file (--pairs)",
             )
     return [Pair(case, path, found["reference"][case]) for case, path in sorted(found["predicted"].items())]

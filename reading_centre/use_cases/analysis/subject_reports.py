@@ -23,7 +23,7 @@ from mri_pipeline.core.records import SubjectResult
 from mri_pipeline.registry import Registry, ScanState, SubjectState, Use, VisitState
 from qc.reports.index import INDEX_PAGE
 from qc.reports.read_attribution import AUTOMATIC, ReadAttribution
-from qc.reports.subject_files import CountedSubject, CountedVisit, report_digest, write_report
+from qc.reports.subject.files import CountedSubject, CountedVisit, report_digest, write_report
 from reading_centre.use_cases.analysis.overview import Listed, latest_result, write_overview
 from reading_centre.use_cases.analysis.subject_jobs import ACCEPTED, make_job
 from reading_centre.use_cases.tables.counting import LockInputs, counted_masks

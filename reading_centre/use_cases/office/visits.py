@@ -44,7 +44,7 @@ class VisitCell:
 
 
 @dataclass(frozen=True)
-class SubjectRow:
+class SubjectVisits:
     """A subject at a glance.
 
     Parameters
@@ -71,14 +71,14 @@ class SiteBlock:
         Refused uploads that wait for a decision.
     dummy_run_queries : int
         Queries on its dummy run that are not closed.
-    subjects : tuple of SubjectRow
+    subjects : tuple of SubjectVisits
     """
 
     code: str
     gate: str
     quarantined: int
     dummy_run_queries: int
-    subjects: tuple[SubjectRow, ...]
+    subjects: tuple[SubjectVisits, ...]
 
 
 def site_overview(
@@ -104,7 +104,7 @@ def site_overview(
     waiting = Counter(entry.site for entry in quarantine_entries(trial.quarantine) if not entry.outcome)
     due = due_visits(trial, protocol, registry, state.subjects, today=today)
 
-    def row(subject: SubjectState) -> SubjectRow:
+    def row(subject: SubjectState) -> SubjectVisits:
         cells = []
         for visit in subject.visits:
             key = subject.site, subject.code, visit.visit
@@ -114,7 +114,7 @@ def site_overview(
                     queries[*key, QueryState.OPEN], queries[*key, QueryState.ANSWERED],
                 )
             )  # fmt: skip
-        return SubjectRow(subject.code, tuple(cells))
+        return SubjectVisits(subject.code, tuple(cells))
 
     return tuple(
         SiteBlock(

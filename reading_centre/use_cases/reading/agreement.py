@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mri_pipeline.analysis.derivatives import LOCATION_FILE, files_of_counts
-from mri_pipeline.analysis.read_agreement import AgreementRow, ReadPair, agreement_rows, read_pairs
+from mri_pipeline.analysis.reads.agreement import AgreementRow, ReadPair, agreement_rows, read_pairs
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti

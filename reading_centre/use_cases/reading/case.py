@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_pipeline.analysis.read_check import check_read, number_counted
+from mri_pipeline.analysis.reads.check import check_read, number_counted
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Grid, LabelImage

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mri_pipeline.analysis.derivatives import LOCATION_FILE, files_of_counts
-from mri_pipeline.analysis.read_check import check_read
-from mri_pipeline.analysis.read_comparison import ReadSeries, compare_reads
+from mri_pipeline.analysis.reads.check import check_read
+from mri_pipeline.analysis.reads.comparison import ReadSeries, compare_reads
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import Trial

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from mri_pipeline.analysis.read_check import number_counted, number_parts
+from mri_pipeline.analysis.reads.check import number_counted, number_parts
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.accounts import Role

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mri_pipeline.analysis.read_check import check_read
+from mri_pipeline.analysis.reads.check import check_read
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol

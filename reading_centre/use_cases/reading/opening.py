@@ -10,7 +10,7 @@ from threading import RLock
 
 import numpy as np
 
-from mri_pipeline.analysis.read_check import number_counted, number_parts
+from mri_pipeline.analysis.reads.check import number_counted, number_parts
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import ReadingCentreError, UsageError

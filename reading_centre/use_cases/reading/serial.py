@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from mri_pipeline.analysis.read_check import number_counted
+from mri_pipeline.analysis.reads.check import number_counted
 from mri_pipeline.analysis.serial_changes import proposed_changes
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import Trial

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from mri_pipeline.analysis.read_check import check_read
+from mri_pipeline.analysis.reads.check import check_read
 from mri_pipeline.core.errors import ReadingCentreError, UsageError
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.confirmed import confirm_item, stage_item, take_over

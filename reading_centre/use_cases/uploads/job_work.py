@@ -25,9 +25,9 @@ from reading_centre.use_cases.analysis.subject_reports import refresh_reports
 from reading_centre.use_cases.office.quality import quality_overview
 from reading_centre.use_cases.reading.agreement import write_agreement
 from reading_centre.use_cases.uploads.desk import ACCEPTED, upload_desk
-from reading_centre.use_cases.uploads.dummy_run import ReceivedDummyRun, receive_dummy_run
-from reading_centre.use_cases.uploads.dummy_run_report import acceptance_report
-from reading_centre.use_cases.uploads.ingest import ReceivedVisit, receive_visit
+from reading_centre.use_cases.uploads.dummy_run.receive import ReceivedDummyRun, receive_dummy_run
+from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report
+from reading_centre.use_cases.uploads.ingest.visit import ReceivedVisit, receive_visit
 from reading_centre.use_cases.uploads.quarantine import DUMMY_RUN, REFUSED_AGAIN, release_upload, retry_upload
 from reading_centre.use_cases.uploads.waiting import (
     WaitingUpload,

@@ -27,8 +27,8 @@ from mri_pipeline.intake.quarantined import (
 )
 from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import AuditAction
-from reading_centre.use_cases.uploads.dummy_run import ReceivedDummyRun, receive_dummy_run
-from reading_centre.use_cases.uploads.ingest import ReceivedVisit, receive_visit
+from reading_centre.use_cases.uploads.dummy_run.receive import ReceivedDummyRun, receive_dummy_run
+from reading_centre.use_cases.uploads.ingest.visit import ReceivedVisit, receive_visit
 
 DUMMY_RUN = "dummy run"
 REFUSED_AGAIN = "refused again: "

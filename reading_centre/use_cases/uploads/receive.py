@@ -30,7 +30,7 @@ from reading_centre.use_cases.trial.private_folder import private_folder, sweep
 from reading_centre.use_cases.trial.storage import no_free_port
 from reading_centre.use_cases.uploads.desk import upload_desk
 from reading_centre.use_cases.uploads.incoming import Incoming, Study
-from reading_centre.use_cases.uploads.ingest import receive_visit
+from reading_centre.use_cases.uploads.ingest.visit import receive_visit
 
 _LOG = logging.getLogger(__name__)
 

@@ -38,7 +38,7 @@ class UploadContext:
     digest : str
         SHA-256 of the upload.
     replace_because, before_infusion, patient_changed, stated, complete, dry_run
-        As in `reading_centre.use_cases.uploads.ingest.receive_visit`.
+        As in `reading_centre.use_cases.uploads.ingest.visit.receive_visit`.
     """
 
     code: str

@@ -10,7 +10,7 @@ from scipy import fft, ndimage
 
 from mri_pipeline.core.spatial import BoolArray
 from qc.planes import gradient
-from qc.slice_stack import SliceStack
+from qc.slices.stack import SliceStack
 
 _MAX_SHIFT_MM: Final = 25.0
 """Largest displacement that is searched for: a head in a coil does not move further between two slices."""

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from qc.slice_coherence import coherence_ratio
-from qc.slice_displacement import against_neighbours, displacements_mm
-from qc.slice_stack import MIN_SLICES, SliceStack
+from qc.slices.coherence import coherence_ratio
+from qc.slices.displacement import against_neighbours, displacements_mm
+from qc.slices.stack import MIN_SLICES, SliceStack
 
 _SMOOTH_MM: Final = 2.0
 """Standard deviation of the smoothing that removes noise before neighbouring slices are compared."""
@@ -44,7 +44,7 @@ class SliceMeasures:
     neighbour_difference : float or None
         Smallest difference of two neighbouring slices as a share of the usual one. 0 for the same anatomy twice.
     coherence_ratio : float or None
-        `qc.slice_coherence.coherence_ratio`; None for slices that are not axial.
+        `qc.slices.coherence.coherence_ratio`; None for slices that are not axial.
     """
 
     displacement_mm: float | None

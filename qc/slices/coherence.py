@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from qc.slice_stack import SliceStack
+from qc.slices.stack import SliceStack
 
 _DETAIL_PER_MM: Final = (0.12, 0.2)
 """Frequencies of the detail whose correlation is compared in two directions."""

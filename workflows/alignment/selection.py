@@ -20,7 +20,7 @@ from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.visits import Contrast
 from qc.registration import brain_qc_flag, duplicate_qc_flag, forms_qc_flag
-from workflows.alignment_rounds import RegistrationRounds
+from workflows.alignment.rounds import RegistrationRounds
 from workflows.plugin import Plugin
 
 

@@ -1,4 +1,4 @@
-"""Process of one upload of a batch: ``python -m reading_centre.use_cases.uploads.ingest_job``.
+"""Process of one upload of a batch: ``python -m reading_centre.use_cases.uploads.ingest.job``.
 
 It reads a request (`request_of`) from standard input and writes its `UploadOutcome` to standard output, each as JSON.
 Neither the command line of the process nor its answer identifies the patient.
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import ReadingCentreError, UploadRefusedError
 from mri_pipeline.core.layout import Trial
-from reading_centre.use_cases.uploads.ingest import receive_visit
+from reading_centre.use_cases.uploads.ingest.visit import receive_visit
 from reading_centre.use_cases.uploads.manifest import ManifestRow
 
 
@@ -33,7 +33,7 @@ class UploadOutcome(BaseModel):
     outcome : str
         ``accepted``, ``stored`` (accepted before), ``refused`` or ``failed``. In a dry run: what it would be.
     contrasts, queries, notes : tuple of str
-        As in `reading_centre.use_cases.uploads.ingest.ReceivedVisit`.
+        As in `reading_centre.use_cases.uploads.ingest.visit.ReceivedVisit`.
     exit_code : int
         That of ``mri-pipeline ingest`` for this upload alone.
     error : str

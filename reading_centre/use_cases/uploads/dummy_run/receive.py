@@ -29,8 +29,8 @@ from qc.reports.pdf import chromium, write_pdf
 from reading_centre.use_cases.office.query import questions
 from reading_centre.use_cases.trial.private_folder import private_folder
 from reading_centre.use_cases.uploads.desk import UploadDesk, settle_upload, upload_desk
-from reading_centre.use_cases.uploads.dummy_run_judgement import accept_dummy_run
-from reading_centre.use_cases.uploads.dummy_run_report import acceptance_report, renew_pdf, write_acceptance
+from reading_centre.use_cases.uploads.dummy_run.judgement import accept_dummy_run
+from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report, renew_pdf, write_acceptance
 from reading_centre.use_cases.uploads.series_statement import statement_text
 
 

@@ -85,10 +85,10 @@ def mosaic(
         An ``svg`` element.
     """
     shown = _cut(image.reoriented(RADIOLOGICAL).data, view)
-    frame = Frame.of(shown.shape, view.spacing_mm, TILE_WIDTH)
+    scale = SvgScale.of(shown.shape, view.spacing_mm, TILE_WIDTH)
     columns = min(COLUMNS, len(view.slices))
     rows = -(-len(view.slices) // columns)
-    width, height = columns * TILE_WIDTH, rows * frame.height
+    width, height = columns * TILE_WIDTH, rows * scale.height
     planes = _planes(masks, view)
     places = _label_places(_cut(lesions.reoriented(RADIOLOGICAL).data, view))
     lines = [
@@ -100,14 +100,14 @@ def mosaic(
     for i, z_mm in enumerate(view.z_mm):
         row, column = divmod(i, columns)
         outlines = {name: plane[:, :, i] for name, plane in planes.items()}
-        lines.append(f'<g transform="translate({column * TILE_WIDTH:.1f} {row * frame.height:.1f})">')
-        lines.extend(_tile(outlines, places.get(i, {}), frame, z_mm))
+        lines.append(f'<g transform="translate({column * TILE_WIDTH:.1f} {row * scale.height:.1f})">')
+        lines.extend(_tile(outlines, places.get(i, {}), scale, z_mm))
         lines.append("</g>")
     return Markup("".join([*lines, "</svg>"]))  # noqa: S704 - made of numbers; the title is escaped
 
 
 @dataclass(frozen=True)
-class Frame:
+class SvgScale:
     """Conversion from voxels of a slice (left, anterior) to SVG units.
 
     Parameters
@@ -121,8 +121,8 @@ class Frame:
     height: float
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], spacing_mm: tuple[float, float], width: float) -> Frame:
-        """The frame of a slice that is drawn with a width.
+    def of(cls, shape: tuple[int, ...], spacing_mm: tuple[float, float], width: float) -> SvgScale:
+        """The scale of a slice that is drawn with a width.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class Frame:
 
         Returns
         -------
-        Frame
+        SvgScale
         """
         scale = width / (shape[0] * spacing_mm[0])
         step = (spacing_mm[0] * scale, spacing_mm[1] * scale)
@@ -159,21 +159,21 @@ def _sheet(shown: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.fl
 def _tile(
     outlines: Mapping[str, NDArray[np.bool_]],
     places: Mapping[int, tuple[float, float]],
-    frame: Frame,
+    scale: SvgScale,
     z_mm: float,
 ) -> Iterator[str]:
     """Outlines, lesion numbers, side labels and z position of one slice."""
     for name, plane in outlines.items():
-        path = outline(plane, frame)
+        path = outline(plane, scale)
         if path:
             yield f'<path class="o o-{name}" d="{path}"/>'
     for number, (x, y) in places.items():
-        across, down = (x + 1) * frame.step[0], frame.height - (y + 1) * frame.step[1]
+        across, down = (x + 1) * scale.step[0], scale.height - (y + 1) * scale.step[1]
         yield f'<text class="n" x="{across:.0f}" y="{down:.0f}">{number}</text>'
-    middle = frame.height / 2
+    middle = scale.height / 2
     yield f'<text class="s" x="5" y="{middle:.0f}">R</text>'
     yield f'<text class="s" x="{TILE_WIDTH - 13:.0f}" y="{middle:.0f}">L</text>'
-    yield f'<text class="z" x="5" y="{frame.height - 6:.0f}">z {z_mm:+.0f}</text>'
+    yield f'<text class="z" x="5" y="{scale.height - 6:.0f}">z {z_mm:+.0f}</text>'
 
 
 def _planes(masks: Mapping[MaskLabel, LabelImage], view: View) -> dict[str, NDArray[np.bool_]]:
@@ -188,13 +188,13 @@ def _planes(masks: Mapping[MaskLabel, LabelImage], view: View) -> dict[str, NDAr
     return found
 
 
-def outline(plane: NDArray[np.bool_], frame: Frame) -> str:
+def outline(plane: NDArray[np.bool_], scale: SvgScale) -> str:
     """SVG path around a mask of one slice.
 
     Parameters
     ----------
     plane : ndarray of bool, shape (left, anterior)
-    frame : Frame
+    scale : SvgScale
 
     Returns
     -------
@@ -206,8 +206,8 @@ def outline(plane: NDArray[np.bool_], frame: Frame) -> str:
     parts = []
     for line in measure.find_contours(np.pad(plane, 1).astype(np.float32), 0.5):
         # the centre of voxel 0 lies half a voxel inside the tile; padding moved it by one
-        points = np.round((line - 0.5) * frame.step, 1)
-        points[:, 1] = np.round(frame.height - points[:, 1], 1)
+        points = np.round((line - 0.5) * scale.step, 1)
+        points[:, 1] = np.round(scale.height - points[:, 1], 1)
         parts.append("M" + " ".join(f"{x:g},{y:g}" for x, y in points[:-1]) + "z")
     return "".join(parts)
 

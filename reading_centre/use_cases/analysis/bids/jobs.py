@@ -10,7 +10,7 @@ from typing import Final
 
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core.derivative_layout import DerivativeDataset
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import UsageError, listed
 from mri_pipeline.core.io.bids_index import Filters, SubjectIndex, index_dataset
 from mri_pipeline.core.layout import RawDataset, what_is_at
 from mri_pipeline.core.plan import found_visits
@@ -19,9 +19,6 @@ from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.visits import Contrast, week_of
 from reading_centre.use_cases.analysis.overview import outcome_text
 from workflows.outcome import Outcome
-
-_SHOWN = 5
-"""Names that a message lists; the others are counted."""
 
 
 def raw_dataset(bids_dir: Path) -> RawDataset:
@@ -77,7 +74,7 @@ def chosen_participants(raw: RawDataset, labels: Sequence[str]) -> list[str]:
     unknown = sorted(set(wanted) - set(found))
     if unknown:
         raise UsageError(
-            f"expected participants of the dataset ({first_names(found)}), found {first_names(unknown)}",
+            f"expected participants of the dataset ({listed(found)}), found {listed(unknown)}",
             hint="check --participant-label",
         )
     if not wanted:
@@ -200,19 +197,3 @@ def _job(
             derivatives.outcome(index.subject).name: outcome_text(Outcome(subject=index.subject, done=True)),
         },
     )
-
-
-def first_names(names: Iterable[str]) -> str:
-    """The first names, and the number of the others.
-
-    Parameters
-    ----------
-    names : iterable of str
-
-    Returns
-    -------
-    str
-    """
-    every = list(names)
-    more = len(every) - _SHOWN
-    return ", ".join(every[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 
 from mri_pipeline.core.calibration import CalibrationSettings
 from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.records import (
     GelState,
     LesionRecord,
@@ -24,16 +25,16 @@ from mri_pipeline.core.records import (
     VisitCounts,
 )
 from mri_pipeline.core.visits import Contrast
-from qc.registration import SURE, all_qc_flags
+from qc.registration import all_qc_flags
 from qc.reports.activity import activity_rows, totals
 from qc.reports.activity_crops import ShownVisit
 from qc.reports.calibration import calibration_rows, shown_from
 from qc.reports.read_attribution import AUTOMATIC, common_status
 from qc.reports.slice_choice import View, choose_view
-from qc.reports.subject_contents import SubjectReport, VisitReport
-from qc.reports.subject_figures import over_time, overlay
-from qc.reports.subject_scans import scan_rows
-from qc.reports.subject_slices import mosaic
+from qc.reports.subject.contents import SubjectReport, VisitReport
+from qc.reports.subject.figures import over_time, overlay
+from qc.reports.subject.scans import scan_rows
+from qc.reports.subject.slices import mosaic
 
 TEMPLATE = "templates/subject_report.html.j2"
 
@@ -111,7 +112,7 @@ def subject_report_html(report: SubjectReport) -> str:
         diameters=sorted({rate.diameter_mm for visit in shown for rate in visit.calibration.rates}),
         calibrated_by=CalibrationSettings(),
         contrasts=[Contrast.FLAIR.value, *(c.value for c in Contrast if c is not Contrast.FLAIR)],
-        sure=SURE,
+        sure=METHOD.registration_flags.sure,
         to_qc_flags=all_qc_flags(report.result.quality),
         status=common_status(visit.attribution for visit in shown).value,
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mri_pipeline.analysis.subject_job import SubjectJob
-from workflows.alignment_records import ScanRegistration, VisitAlignmentRecord, load_record_file
+from workflows.alignment.records import ScanRegistration, VisitAlignmentRecord, load_record_file
 from workflows.engine import failure_reason, run_workflow
 from workflows.plugin import Plugin
 from workflows.visit import init_alignment_wf, match_record_file, visit_record_file

@@ -15,9 +15,9 @@ from mri_pipeline.core.spatial import BoolArray, Image
 from qc.content import slice_digests
 from qc.head import head_mask
 from qc.planes import slices_first
-from qc.slice_displacement import against_neighbours, displacements_mm
-from qc.slice_stack import SliceStack, slice_stack
-from qc.slices import log_ratios, neighbour_differences
+from qc.slices.displacement import against_neighbours, displacements_mm
+from qc.slices.measures import log_ratios, neighbour_differences
+from qc.slices.stack import SliceStack, slice_stack
 
 SLICE_REASONS: Final = MappingProxyType(
     {

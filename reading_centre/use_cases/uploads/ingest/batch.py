@@ -22,7 +22,7 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry
 from reading_centre.use_cases.trial.private_folder import sweep
 from reading_centre.use_cases.trial.staging import settle_all
-from reading_centre.use_cases.uploads.ingest_job import UploadOutcome, request_of
+from reading_centre.use_cases.uploads.ingest.job import UploadOutcome, request_of
 from reading_centre.use_cases.uploads.manifest import ManifestRow, read_manifest
 
 RESULT_COLUMNS: Final = (
@@ -31,7 +31,7 @@ RESULT_COLUMNS: Final = (
 )  # fmt: skip
 """Columns of the CSV of results."""
 
-_JOB = (sys.executable, "-I", "-m", "reading_centre.use_cases.uploads.ingest_job")
+_JOB = (sys.executable, "-I", "-m", "reading_centre.use_cases.uploads.ingest.job")
 
 Report = Callable[[UploadOutcome], None]
 
@@ -102,7 +102,7 @@ def ingest_batch(
     results : Path, optional
         CSV file of the results.
     dry_run : bool, optional
-        As in `reading_centre.use_cases.uploads.ingest.receive_visit`. Uploads of the batch are not
+        As in `reading_centre.use_cases.uploads.ingest.visit.receive_visit`. Uploads of the batch are not
         compared with each other.
 
     Returns

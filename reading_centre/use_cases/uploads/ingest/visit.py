@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mri_pipeline.core.errors import ComplianceError, UploadRefusedError, UsageError
+from mri_pipeline.core.errors import ComplianceError, ImageError, UploadRefusedError, UsageError
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import VisitState, another_scan, require_storable
 from mri_pipeline.registry.audit import AuditAction
@@ -260,7 +261,7 @@ def _require_stored(decided: DecidedVisit, stored: Mapping[Contrast, Path]) -> N
     differing = decided.scans.keys() ^ stored.keys() or {
         contrast
         for contrast, path in stored.items()
-        if not np.array_equal(load_image(path).data, decided.scans[contrast].load()[0].data)
+        if not np.array_equal(_load_stored(contrast, path).data, decided.scans[contrast].load()[0].data)
     }
     if differing:
         names = ", ".join(sorted(differing))
@@ -268,6 +269,16 @@ def _require_stored(decided: DecidedVisit, stored: Mapping[Contrast, Path]) -> N
             f"the upload gives another {names} than the stored scan (by the present rules, or without "
             "the --series of the first ingest)"
         )
+
+
+def _load_stored(contrast: Contrast, path: Path) -> Image:
+    try:
+        return load_image(path)
+    except ImageError as error:  # its message contains the blinded code, which the site must not see
+        raise UsageError(
+            f"the stored {contrast.value} cannot be read, so that the upload cannot be compared with it; "
+            "restore the trial from a backup"
+        ) from error
 
 
 def _record(desk: UploadDesk, context: UploadContext, judged: JudgedVisit) -> None:

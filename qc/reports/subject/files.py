@@ -22,8 +22,8 @@ from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.tracking.track import VisitTracking
 from qc.reports.read_attribution import AUTOMATIC, ReadAttribution
-from qc.reports.subject import write_subject_report
-from qc.reports.subject_contents import SubjectReport, VisitReport
+from qc.reports.subject.contents import SubjectReport, VisitReport
+from qc.reports.subject.page import write_subject_report
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class SubjectReport:
     ignored : sequence of str
         Anatomical files that are not used, each with the reason.
     digest : str
-        Digest of everything that the report shows (`qc.reports.subject_files.report_digest`). By it a later command
+        Digest of everything that the report shows (`qc.reports.subject.files.report_digest`). By it a later command
         sees whether the report is still true.
     """
 

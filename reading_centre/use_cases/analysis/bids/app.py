@@ -8,22 +8,21 @@ from pathlib import Path
 from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.derivative_layout import DerivativeDataset, calibration_file, subject_report
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import UsageError, listed
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.bids_index import SubjectIndex
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.segmenters import Segmenter
-from reading_centre.use_cases.analysis.bids_jobs import (
+from reading_centre.use_cases.analysis.bids.jobs import (
     ALL_SCANS,
     ScanSelection,
     chosen_participants,
-    first_names,
     index_participants,
     make_jobs,
     raw_dataset,
 )
-from reading_centre.use_cases.analysis.bids_tables import load_results, require_one_digest, write_bids_tables
+from reading_centre.use_cases.analysis.bids.tables import load_results, require_one_digest, write_bids_tables
 from reading_centre.use_cases.analysis.overview import save_outcome
 from reading_centre.use_cases.analysis.validate import require_valid
 from workflows.batch import run_batch
@@ -149,7 +148,7 @@ def _why_not(index: SubjectIndex) -> str:
     """The reason why a participant is not analysed."""
     if index.problems:
         return "; ".join(index.problems)
-    return "no FLAIR found" + (f" (ignored: {first_names(map(str, index.ignored))})" if index.ignored else "")
+    return "no FLAIR found" + (f" (ignored: {listed(map(str, index.ignored))})" if index.ignored else "")
 
 
 def _describe(index: SubjectIndex, say: Callable[[str], None]) -> None:

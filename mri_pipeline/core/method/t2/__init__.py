@@ -1,0 +1,1 @@
+"""Constants of T2 lesion segmentation."""

@@ -1,0 +1,1 @@
+"""The slices of a scan against their neighbours."""

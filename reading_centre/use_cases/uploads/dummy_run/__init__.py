@@ -1,0 +1,1 @@
+"""Dummy runs of a site: reception, judgement and report."""

@@ -1,0 +1,1 @@
+"""Ingest of visits, one by one and in a batch."""

@@ -1,0 +1,1 @@
+"""Registration of the visits of a subject, and the selection of those analysed together."""
