@@ -36,8 +36,8 @@ from reading_centre.use_cases.reading.export_reads import export_reads
 from reading_centre.use_cases.reading.import_reads import import_reads
 from reading_centre.use_cases.reading.lock import lock_reads
 from reading_centre.use_cases.trial.init import init_trial
-from reading_centre.use_cases.uploads.dummy_run import receive_dummy_run
-from reading_centre.use_cases.uploads.ingest import receive_visit
+from reading_centre.use_cases.uploads.dummy_run.receive import receive_dummy_run
+from reading_centre.use_cases.uploads.ingest.visit import receive_visit
 
 SITE, SEED, READER = "S01", 1, "R1"
 VOLUNTEER = 900
