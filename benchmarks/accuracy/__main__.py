@@ -13,6 +13,7 @@ FOLDER holds the models without each patient (`published.learned`), which the tr
     python training/t2_basins.py SHARED_DATA --apart FOLDER/t2 --out FOLDER/t2.json
     python training/gel_nodes.py SHARED_DATA --apart FOLDER/gel --out FOLDER/gel.json
 
+`gate` needs the program ``bidsgate`` on the PATH (`injection_gate.py`).
 `rescan`, `pairs` and `serial` analyse whole subjects by ``mri-pipeline bids`` with the models of the package.
 """
 
@@ -78,10 +79,22 @@ def insertion(folder: Path) -> Figures:
         )
         for row in rows:
             if row["slices"] == slices and row.get("head") in {"untouched", "filled"} and "lesions" in row:
-                for kind in ("t2", "gel", "holes"):
+                kinds = {"t2": "t2", "t2_apart": "t2 apart from the filling", "gel": "gel", "holes": "holes"}
+                for kind, name in kinds.items():
                     if f"false_{kind}" in row and (kind != "t2" or row["head"] == "filled"):
-                        words = f"{row['head']} {row['case']}, {slices} mm: false {kind}"
+                        words = f"{row['head']} {row['case']}, {slices} mm: false {name}"
                         figures[words] = f"{row[f'false_{kind}']} ({row[f'false_{kind}_mm3']:.0f} mm³)"
+    return figures
+
+
+def injection_gate(folder: Path) -> Figures:
+    """Lesions of a public test that are found, by size."""
+    rows, figures = lines_of(folder / "work" / "lesions.jsonl"), {}
+    for low, high in ((0, 100), (100, 500), (500, 10_000)):
+        of = [row for row in rows if low <= row["volume_mm3"] < high]
+        words = f"{low} to {high} mm³"
+        figures[words] = share(row["found"] for row in of)
+        figures[f"{words}, in white matter"] = share(row["found"] for row in of if row["in_white_matter"])
     return figures
 
 
@@ -189,6 +202,7 @@ ROWS: Mapping[str, Row] = {
         ),
         serial,
     ),
+    "gate": Row((("injection_gate.py", "DATA", "OUT/work", "MODELS"),), injection_gate),
 }
 
 

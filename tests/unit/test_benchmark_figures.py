@@ -5,7 +5,10 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from mri_pipeline.core.spatial import Grid, LabelImage
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,3 +100,45 @@ def test_earlier_figures_and_goals_are_of_rows_that_exist(driver):
     assert set(earlier["figures"]) | set(earlier["goals"]) <= set(driver.ROWS)
     assert driver.goal(earlier["goals"]["new"], "quiet pairs: false") == "1 in 20 pairs"
     assert driver.goal(earlier["goals"]["new"], "nothing") == ""
+
+
+def test_lesions_of_the_injection_gate_are_counted_by_size_and_tissue(driver, tmp_path):
+    rows = [
+        {"volume_mm3": 99.0, "in_white_matter": True, "found": True},
+        {"volume_mm3": 30.0, "in_white_matter": False, "found": False},
+        {"volume_mm3": 100.0, "in_white_matter": True, "found": False},
+    ]
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "lesions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    figures = driver.injection_gate(tmp_path)
+    assert figures["0 to 100 mm³"] == "1 of 2"
+    assert figures["0 to 100 mm³, in white matter"] == "1 of 1"
+    assert figures["100 to 500 mm³"] == figures["100 to 500 mm³, in white matter"] == "0 of 1"
+    assert figures["500 to 10000 mm³"] == "0 of 0"
+
+
+def test_a_lesion_beside_the_filling_is_not_counted_apart_from_it(monkeypatch):
+    """30 % within 3 mm: the rest of a true lesion. The fourth number has no voxel."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "accuracy"))
+    script = importlib.import_module("white_matter_insertion")
+    filling, lesions = np.zeros((40, 3, 3), bool), np.zeros((40, 3, 3), np.int32)
+    filling[:5] = True
+    lesions[6:16, 1, 1] = 1  # 2 of 10 voxels within 3 mm
+    lesions[6:12, 0, 0] = 2  # 2 of 6
+    lesions[20:23, 1, 1] = 3
+    lesions[30:32, 1, 1] = 5
+    grid = Grid(lesions.shape, np.diag([1.0, 1.0, 2.0, 1.0]))
+    assert script.apart_from(filling, LabelImage(lesions, grid)) == [20.0, 6.0, 4.0]
+
+
+def test_a_filled_head_has_two_figures_of_false_t2_lesions(driver, tmp_path):
+    head = {"case": "a", "slices": 1, "lesions": 0, "false_t2": 3, "false_t2_mm3": 90.0}
+    rows = [
+        head | {"head": "untouched"},
+        head | {"head": "filled", "false_t2_apart": 1, "false_t2_apart_mm3": 20.0},
+    ]
+    (tmp_path / "out.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    figures = driver.insertion(tmp_path)
+    assert figures["filled a, 1 mm: false t2"] == "3 (90 mm³)"
+    assert figures["filled a, 1 mm: false t2 apart from the filling"] == "1 (20 mm³)"
+    assert not any("untouched" in name for name in figures)

@@ -63,6 +63,31 @@ def test_without_a_t2_correlate_strong_enhancement_is_no_lesion():
     assert not detect_gel(head.visit(FLAIR, T1W, GD), head.tissue(), nothing(head), RULES).mask.mask.any()
 
 
+def test_what_contains_fluid_is_choroid_plexus_and_no_lesion():
+    """Of three balls the model would accept each; a dark core on FLAIR, 2 SD or more, is fluid."""
+    found = {}
+    for core in (1.2, 1.1, 0.3):
+        head, _ = enhancing(1.2, 1.45, radius=3)
+        head.paint(head.inside(AT, 1.2), FLAIR=core)
+        visit, tissue = head.visit(FLAIR, T1W, GD), head.tissue()
+        evidence = gel_evidence(visit, tissue, nothing(head), SETTINGS)
+        found[core] = any(at_level.allowed.any() for at_level in gel_nodes(visit, tissue, evidence, SETTINGS))
+    assert found == {1.2: True, 1.1: True, 0.3: False}
+
+
+def test_a_ring_around_a_cavity_contains_no_fluid():
+    """The cavity does not enhance, and is no part of the component."""
+    head, spot = enhancing(1.3, 1.45, radius=7)
+    cavity = head.inside(AT, 4)
+    head.paint(cavity, FLAIR=0.4, T1W=0.5, T1W_GD=0.5)
+    visit, tissue = head.visit(FLAIR, T1W, GD), head.tissue()
+    evidence = gel_evidence(visit, tissue, nothing(head), SETTINGS)
+    covered = np.zeros(spot.shape, bool)
+    for at_level in gel_nodes(visit, tissue, evidence, SETTINGS):
+        covered |= at_level.components.chosen(at_level.allowed)
+    assert covered[spot & ~cavity].mean() > 0.3
+
+
 def test_a_known_lesion_is_not_found_again():
     head, spot = enhancing(1.5, 1.45)
     visit, tissue = head.visit(FLAIR, T1W, GD), head.tissue()

@@ -54,7 +54,8 @@ class _Maps:
 def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, settings: GelSettings) -> list[Nodes]:
     """Enhancing components of a visit at every level of enhancement above the noise.
 
-    Components are excluded if they are within noise, at the brain edge, away from white matter or without T2 correlate.
+    Components are excluded if they are within noise, at the brain edge, away from white matter or without T2 correlate,
+    or if they contain fluid, as the choroid plexus does.
 
     Parameters
     ----------
@@ -77,6 +78,7 @@ def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, set
         allowed = components.means(evidence.depth_mm) >= settings.edge_depth_mm
         allowed &= components.means(evidence.enhancement) >= settings.seed_noise * evidence.noise
         allowed &= ring.means(maps.white_matter) >= settings.white_matter_share
+        allowed &= components.minima(maps.flair.contrast) >= _NODES.least_flair
         allowed &= _has_correlate(
             components, maps, components.means(tissue.infratentorial) >= _RANGES.infratentorial, settings
         )
