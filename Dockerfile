@@ -24,7 +24,7 @@ ENV LOGNAME=reader \
 COPY constraints.txt /opt/
 COPY --from=build /wheels /opt/wheels
 RUN python -m venv /opt/venv \
- && pip install --no-cache-dir --constraint /opt/constraints.txt /opt/wheels/*.whl \
+ && pip install --no-cache-dir --constraint /opt/constraints.txt "$(echo /opt/wheels/*.whl)[postgresql]" \
  && mri-pipeline --version \
  && useradd --create-home --uid 10001 reader
 

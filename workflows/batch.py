@@ -23,7 +23,7 @@ from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.io.disk import disk_of, require_free
 from mri_pipeline.core.io.locks import LockedError, exclusive
-from mri_pipeline.core.io.results import load_result
+from mri_pipeline.core.io.results import load_quality
 from workflows.executors import SUBJECT_MEMORY_GB, Ending, Execution, Executor, LocalExecutor
 from workflows.memory import USED_SHARE, memory_limit_gb
 from workflows.outcome import BatchOutcome, Outcome, outcome_file, outcome_of
@@ -263,7 +263,7 @@ def _current(job: SubjectJob) -> Outcome | None:
         if not is_current(job):
             return None
         leave_current(job)
-        quality = load_result(DerivativeDataset(job.derivatives).result(job.subject)).quality
+        quality = load_quality(DerivativeDataset(job.derivatives).result(job.subject))
     return outcome_of(job.subject, quality).model_copy(update={"unchanged": True})
 
 

@@ -263,7 +263,9 @@ def leave_current(job: SubjectJob) -> None:
     job : SubjectJob
     """
     for name, text in job.beside.items():
-        write_atomic(DerivativeDataset(job.derivatives).folder(job.subject) / name, text)
+        file = DerivativeDataset(job.derivatives).folder(job.subject) / name
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            write_atomic(file, text)
     shutil.rmtree(_unfinished(job), ignore_errors=True)
     if not job.keep_work:
         clear_work(job)

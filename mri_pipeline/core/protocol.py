@@ -6,6 +6,7 @@ concepts in ``docs/definitions.md``). The constants of the method are in `mri_pi
 
 from __future__ import annotations
 
+import json
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -379,6 +380,31 @@ def load_protocol(path: Path) -> Protocol:
         return parse_protocol(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise SettingsError("trial.toml: expected UTF-8 text, found bytes that are not UTF-8") from error
+
+
+def with_database_url(text: str, database_url: str) -> str:
+    r"""The text of a protocol with another database.
+
+    Parameters
+    ----------
+    text : str
+        TOML.
+    database_url : str
+        As in `Protocol`.
+
+    Returns
+    -------
+    str
+        TOML.
+
+    Examples
+    --------
+    >>> with_database_url('database_url = ""', "postgresql+psycopg://db/trial")
+    'database_url = "postgresql+psycopg://db/trial"\n'
+    """
+    line = f"database_url = {json.dumps(database_url)}\n"  # a JSON text is a TOML text, too
+    replaced, found = re.subn(r"(?m)^database_url\s*=.*\n?", lambda _: line, text)
+    return replaced if found else line + text
 
 
 def protocol_text(name: str = "mesems") -> str:

@@ -7,7 +7,7 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -15,7 +15,7 @@ from importlib.resources.abc import Traversable
 from pydantic import BaseModel
 
 from mri_pipeline import __version__
-from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.method import METHOD, Method
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.settings import DIGEST
 
@@ -79,12 +79,12 @@ def software() -> dict[str, str]:
     dict of str to str
         Version by name.
     """
-    return {
-        "mri-pipeline": __version__,
-        "mri-pipeline source": code_digest(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in _LIBRARIES},
-    }
+    return {"mri-pipeline": __version__, "mri-pipeline source": code_digest(), **_versions()}
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def t2_segmenter(rules: LesionRules) -> tuple[str, str]:
@@ -127,6 +127,12 @@ def settings_digest(settings: BaseModel) -> str:
     >>> len(settings_digest(parse_protocol(protocol_text())))
     12
     """
+    return _digest(settings, METHOD, code_digest())
+
+
+@lru_cache(maxsize=32)  # a command asks for each subject
+def _digest(settings: BaseModel, method: Method, code: str) -> str:
     text = json.dumps(settings.model_dump(mode="json", exclude_none=True, context=DIGEST), sort_keys=True)
-    method = json.dumps(asdict(METHOD), sort_keys=True)
-    return hashlib.sha256(f"{code_digest()}\0{method}\0{text}".encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{code}\0{json.dumps(asdict(method), sort_keys=True)}\0{text}".encode()).hexdigest()[
+        :12
+    ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -73,6 +72,8 @@ class Grid:
     @property
     def orientation(self) -> str:
         """Axis codes such as 'RAS' or 'LPS'."""
+        import nibabel as nib  # noqa: PLC0415 - 0.4 s, for commands without images
+
         return "".join(nib.aff2axcodes(self.affine))
 
     def same_as(self, other: Grid, *, tolerance_mm: float = GRID_TOLERANCE_MM) -> bool:
@@ -262,6 +263,8 @@ class LabelImage:
 
 
 def _reorient(data: NDArray[Any], grid: Grid, orientation: str) -> tuple[NDArray[Any], Grid]:
+    import nibabel as nib  # noqa: PLC0415 - as in Grid.orientation
+
     start = nib.io_orientation(grid.affine)
     change = nib.orientations.ornt_transform(start, nib.orientations.axcodes2ornt(tuple(orientation)))
     turned = nib.apply_orientation(data, change)

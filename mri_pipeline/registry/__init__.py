@@ -1,5 +1,6 @@
 """Registry of sites, scanners, scans and reads, with an append-only audit trail."""
 
+from mri_pipeline.registry.database import require_unused
 from mri_pipeline.registry.measures import StoredMeasures
 from mri_pipeline.registry.quality_rows import ScannerState
 from mri_pipeline.registry.records import (
@@ -45,4 +46,5 @@ __all__ = [
     "WithdrawnImages",
     "another_scan",
     "require_storable",
+    "require_unused",
 ]

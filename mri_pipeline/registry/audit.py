@@ -7,7 +7,7 @@ import json
 import os
 import pwd
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -119,6 +119,10 @@ class AuditEntry:
     hash: str = ""
 
 
+_HASHED = tuple(field.name for field in fields(AuditEntry) if field.name != "hash")
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
 def entry_hash(entry: AuditEntry) -> str:
     """SHA-256 of the entry without its own hash.
 
@@ -131,13 +135,12 @@ def entry_hash(entry: AuditEntry) -> str:
     str
         64 hexadecimal digits.
     """
-    content = {name: value for name, value in asdict(entry).items() if name != "hash"}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    content = {name: getattr(entry, name) for name in _HASHED}
+    return hashlib.sha256(_CANONICAL.encode(content).encode("ascii")).hexdigest()
 
 
-def verify_chain(entries: Iterable[AuditEntry]) -> tuple[int, str]:
-    """Check a whole trail from the first entry.
+def verify_chain(entries: Iterable[AuditEntry], *, after: tuple[int, str] = (0, GENESIS)) -> tuple[int, str]:
+    """Check a whole trail from the first entry, or from a verified entry on.
 
     A copy of the returned values, kept apart from the registry, also reveals entries that were removed at the end.
 
@@ -145,13 +148,15 @@ def verify_chain(entries: Iterable[AuditEntry]) -> tuple[int, str]:
     ----------
     entries : iterable of AuditEntry
         Oldest first.
+    after : tuple of int and str
+        Number and hash of the entry before the first one, which is verified.
 
     Returns
     -------
     count : int
-        Number of entries.
+        Number of the last entry.
     last : str
-        Hash of the last entry; `GENESIS` if there is none.
+        Hash of the last entry; that of `after` if there is none.
 
     Raises
     ------
@@ -163,8 +168,9 @@ def verify_chain(entries: Iterable[AuditEntry]) -> tuple[int, str]:
     >>> verify_chain([]) == (0, GENESIS)
     True
     """
-    count, previous = 0, GENESIS
-    for count, entry in enumerate(entries, start=1):
+    number, previous = after
+    count = number
+    for count, entry in enumerate(entries, start=number + 1):
         if entry.seq != count or entry.previous != previous or entry.hash != entry_hash(entry):
             raise UsageError(
                 f"expected an unbroken audit trail, found a change at entry {count}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, select
@@ -13,6 +14,7 @@ from mri_pipeline.registry.differences import differences
 from mri_pipeline.registry.schema import AuditRow
 from mri_pipeline.registry.settings import changed_settings, recorded_settings, settings_of
 from mri_pipeline.registry.trail import entries
+from mri_pipeline.registry.verified import verify_trail
 
 
 class AuditQueries:
@@ -23,14 +25,22 @@ class AuditQueries:
     engine : Engine
         Of the registry's database.
     protocol : Protocol
+    verified : Path, optional
+        File with what was verified of the audit trail (`mri_pipeline.registry.verified`).
     """
 
-    def __init__(self, engine: Engine, protocol: Protocol) -> None:
+    def __init__(self, engine: Engine, protocol: Protocol, verified: Path | None = None) -> None:
         self._engine = engine
         self._protocol = protocol
+        self._verified = verified
 
-    def audit_trail(self) -> list[AuditEntry]:
-        """All entries of the audit trail.
+    def audit_trail(self, *actions: str) -> list[AuditEntry]:
+        """The entries of the audit trail.
+
+        Parameters
+        ----------
+        *actions : str
+            Only entries of these actions; all entries without any.
 
         Returns
         -------
@@ -38,7 +48,7 @@ class AuditQueries:
             Oldest first.
         """
         with reading(self._engine) as session:
-            return list(entries(session))
+            return list(entries(session, actions))
 
     def locked_inputs(self) -> dict[tuple[str, str], dict[str, Any]]:
         """What the counts of each locked visit depend on beside its masks, as recorded by its latest lock.
@@ -50,9 +60,7 @@ class AuditQueries:
             version 0.2.0 or earlier has no entry.
         """
         found = {}
-        for entry in self.audit_trail():
-            if entry.action not in {AuditAction.READ_LOCKED, AuditAction.READ_UNLOCKED}:
-                continue
+        for entry in self.audit_trail(AuditAction.READ_LOCKED, AuditAction.READ_UNLOCKED):
             subject, _, visit = entry.target.partition(" ")
             found[subject, visit] = dict(entry.details.get("inputs", {}))
         return {key: inputs for key, inputs in found.items() if inputs}
@@ -69,7 +77,7 @@ class AuditQueries:
         list of AuditEntry
             Oldest first.
         """
-        return [entry for entry in self.audit_trail() if entry.action == action]
+        return self.audit_trail(action)
 
     def entries_on_scans(self, action: str) -> list[AuditEntry]:
         """The entries of one action on visits whose scan was not withdrawn since.
@@ -85,7 +93,7 @@ class AuditQueries:
             Oldest first.
         """
         found: list[AuditEntry] = []
-        for entry in self.audit_trail():
+        for entry in self.audit_trail(AuditAction.SCAN_WITHDRAWN, action):
             if entry.action == AuditAction.SCAN_WITHDRAWN:
                 found = [earlier for earlier in found if earlier.target != entry.target]
             elif entry.action == action:
@@ -113,8 +121,14 @@ class AuditQueries:
             details = session.scalar(received.order_by(AuditRow.seq.desc()).limit(1))
         return str((details or {}).get(name, ""))
 
-    def verify_audit(self) -> tuple[int, str]:
+    def verify_audit(self, *, all_hashes: bool = False) -> tuple[int, str]:
         """Check the whole audit trail.
+
+        Parameters
+        ----------
+        all_hashes : bool
+            True: from the first entry. False: the first entries of a long trail are compared with a digest of what was
+            verified before.
 
         Returns
         -------
@@ -129,7 +143,9 @@ class AuditQueries:
             If an entry was changed, removed or inserted.
         """
         with reading(self._engine) as session:
-            return verify_chain(entries(session))
+            if self._verified is None or all_hashes:
+                return verify_chain(entries(session))
+            return verify_trail(session, self._verified)
 
     def unrecorded_settings(self) -> list[str]:
         """Names of the settings of ``trial.toml`` that have changed since a command entered them in the audit trail.

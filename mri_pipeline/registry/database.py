@@ -145,6 +145,39 @@ def no_registry() -> UsageError:
     )
 
 
+def require_unused(url: str) -> None:
+    """Require an empty database for a new registry.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy URL of a database server.
+
+    Raises
+    ------
+    SettingsError
+        If the URL is invalid, its driver is missing, or the server cannot be reached.
+    UsageError
+        If the database has tables.
+    """
+    engine = open_engine(url, Path())
+    try:
+        with reading(engine) as session:
+            tables = inspect(session.connection()).get_table_names()
+    except DatabaseError as error:
+        raise SettingsError(
+            f"database_url: expected a database that can be opened, found {type(error.orig).__name__}",
+            hint="check server, database, user and password of the URL",
+        ) from error
+    finally:
+        engine.dispose()
+    if tables:
+        raise UsageError(
+            f"database_url: expected an empty database for the registry, found {len(tables)} tables",
+            hint="create an empty database for each trial",
+        )
+
+
 def prepare(engine: Engine, *, may_create: bool = True) -> None:
     """Create the tables in an empty database (if `may_create`), and migrate a registry of an older layout.
 

@@ -22,7 +22,7 @@ from mri_pipeline.registry.records import (
 from mri_pipeline.registry.requirements import is_accepted, require_latest, require_not_locked, require_site
 from mri_pipeline.registry.scans import relatives, withdrawn_images
 from mri_pipeline.registry.schema import Gate, ScanRow, SiteRow, SubjectRow, WithdrawnRow
-from mri_pipeline.registry.steps import site_state, subject_state
+from mri_pipeline.registry.steps import site_state, subject_states
 
 
 class RegistryQueries(AuditQueries):
@@ -137,13 +137,13 @@ class RegistryQueries(AuditQueries):
             If the registry has no such subject.
         """
         with reading(self._engine) as session:
-            row = session.get(SubjectRow, code)
-            if row is None:
-                raise UsageError(
-                    f"expected a subject of the trial, found the unknown code {code}",
-                    hint="list the subjects: mri-pipeline status TRIAL",
-                )
-            return subject_state(session, self._protocol, row)
+            found = subject_states(session, self._protocol, code) if code else []
+        if not found:
+            raise UsageError(
+                f"expected a subject of the trial, found the unknown code {code}",
+                hint="list the subjects: mri-pipeline status TRIAL",
+            )
+        return found[0]
 
     def state(self) -> TrialState:
         """All sites and all subjects.
@@ -157,8 +157,7 @@ class RegistryQueries(AuditQueries):
             entered = {row.code: site_state(row) for row in session.scalars(select(SiteRow))}
             planned = {site.code: SiteState(site.code, Gate.NONE) for site in self._protocol.sites}
             sites = [state for _, state in sorted((planned | entered).items())]
-            rows = session.scalars(select(SubjectRow).order_by(SubjectRow.site, SubjectRow.code))
-            subjects = [subject_state(session, self._protocol, row) for row in rows]
+            subjects = subject_states(session, self._protocol)
         return TrialState(tuple(sites), tuple(subjects))
 
     def scan_profiles(self, subject: str) -> dict[str, dict[str, Any]]:

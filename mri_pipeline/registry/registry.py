@@ -104,7 +104,7 @@ class Registry(ScanRegistry, ReadRegistry):
         except BaseException:
             engine.dispose()
             raise
-        registry = cls(engine, protocol)
+        registry = cls(engine, protocol, trial.work / "audit_verified.json")
         try:
             registry._begin(use)
         except BaseException:

@@ -21,6 +21,7 @@ from mri_pipeline.registry.schema import (
     ScanState,
     SiteRow,
     SubjectRow,
+    scan_key,
 )
 from mri_pipeline.registry.trail import append
 
@@ -162,34 +163,53 @@ def read_state(row: ReadRow) -> ReadState:
     return ReadState(row.reader, ReadStatus(row.status), ReadStanding(row.standing), row.version, row.digest)
 
 
-def subject_state(session: Session, protocol: Protocol, row: SubjectRow) -> SubjectState:
-    """One subject with its planned visits in the order of the protocol.
+def subject_states(session: Session, protocol: Protocol, code: str = "") -> list[SubjectState]:
+    """Subjects with their planned visits in the order of the protocol.
 
     Parameters
     ----------
     session : sqlalchemy.orm.Session
     protocol : Protocol
-    row : SubjectRow
+    code : str
+        Blinded code of the only subject; all subjects if it is empty.
 
     Returns
     -------
-    SubjectState
-        A planned visit without a scan is missing.
+    list of SubjectState
+        In the order of site and code. A planned visit without a scan is missing.
     """
-    scans = {s.visit: s for s in session.scalars(select(ScanRow).where(ScanRow.subject == row.code))}
-    reads: dict[str, list[ReadRow]] = {}
-    for read in session.scalars(select(ReadRow).where(ReadRow.subject == row.code).order_by(ReadRow.reader)):
-        reads.setdefault(read.visit, []).append(read)
-    visits = []
-    for planned in protocol.visits:
-        scan, found = scans.get(planned.label), reads.get(planned.label, [])
-        visits.append(
-            VisitState(
-                visit=planned.label,
-                scan=ScanState(scan.status) if scan else ScanState.MISSING,
-                reads=tuple(map(read_state, found)),
-                findings=tuple(scan.findings) if scan else (),
-                scan_key=scan.scan_key if scan else "",
-            )
+    # columns, not rows: a whole trial has 100,000 of them
+    subjects = select(SubjectRow.code, SubjectRow.site).order_by(SubjectRow.site, SubjectRow.code)
+    scans = select(
+        ScanRow.subject, ScanRow.visit, ScanRow.status, ScanRow.findings, ScanRow.upload_digest, ScanRow.receipt
+    )
+    reads = select(ReadRow).order_by(ReadRow.reader)
+    if code:
+        subjects = subjects.where(SubjectRow.code == code)
+        scans, reads = scans.where(ScanRow.subject == code), reads.where(ReadRow.subject == code)
+    reads_of: dict[tuple[str, str], list[ReadState]] = {}
+    for row in session.scalars(reads):
+        reads_of.setdefault((row.subject, row.visit), []).append(read_state(row))
+    scan_of = {
+        (subject, visit): VisitState(
+            visit,
+            ScanState(status),
+            tuple(reads_of.get((subject, visit), ())),
+            tuple(findings),
+            scan_key(upload, receipt),
         )
-    return SubjectState(row.code, row.site, tuple(visits))
+        for subject, visit, status, findings, upload, receipt in session.execute(scans)
+    }
+    labels = [planned.label for planned in protocol.visits]
+    return [
+        SubjectState(
+            subject,
+            site,
+            tuple(
+                scan_of.get((subject, label))
+                or VisitState(label, ScanState.MISSING, tuple(reads_of.get((subject, label), ())))
+                for label in labels
+            ),
+        )
+        for subject, site in session.execute(subjects)
+    ]

@@ -5,9 +5,12 @@ The data dictionary is made from these definitions, and the writers check every 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
+from typing import Final
 
 Cell = str | int | Decimal | bool | None
 """A value of a row. None is a missing value and is written as an empty field."""
@@ -33,14 +36,17 @@ class ColumnType(StrEnum):
     @property
     def python(self) -> type[str | int | Decimal | bool]:
         """The type of a cell."""
-        return {
-            ColumnType.TEXT: str,
-            ColumnType.CATEGORY: str,
-            ColumnType.INTEGER: int,
-            ColumnType.DECIMAL: Decimal,
-            ColumnType.NUMBER: Decimal,
-            ColumnType.BOOLEAN: bool,
-        }[self]
+        return _PYTHON[self]
+
+
+_PYTHON: Final[Mapping[ColumnType, type[str | int | Decimal | bool]]] = {
+    ColumnType.TEXT: str,
+    ColumnType.CATEGORY: str,
+    ColumnType.INTEGER: int,
+    ColumnType.DECIMAL: Decimal,
+    ColumnType.NUMBER: Decimal,
+    ColumnType.BOOLEAN: bool,
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Column:
     decimals: int = 0
     values: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def required(self) -> bool:
         """True if the value must not be empty."""
         return self.missing == "never"
@@ -95,7 +101,7 @@ class Table:
     about: str
     columns: tuple[Column, ...]
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The column names in their order."""
         return tuple(column.name for column in self.columns)

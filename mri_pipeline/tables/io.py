@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import Any, Final
+from weakref import finalize
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.records import ReadStatus, ScanStatus
-from mri_pipeline.tables.columns import Cell, Column, Row
+from mri_pipeline.tables.columns import Cell, Column, Row, Table
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
 from mri_pipeline.tables.inputs import SubjectInput, new_code, visit_inputs
 from mri_pipeline.tables.nv import nv_rows
@@ -30,6 +32,8 @@ from mri_pipeline.tables.sdtm import NV
 
 DICTIONARY_FILE = "data_dictionary.json"
 TABLES = (TIMEPOINTS, LESIONS, SUPPLEMENTARY, ENDPOINTS, NV, QUESTIONS)
+_IN_MEMORY: Final = 1 << 25
+"""Bytes of text that are kept in memory: about 700 subjects."""
 
 
 def subject_tables(
@@ -117,7 +121,8 @@ def csv_text(names: Sequence[str], rows: Iterable[Row], *, delimiter: str = ",",
 
 
 def _cells(names: Sequence[str], rows: Iterable[Row], missing: str = "") -> list[list[str]]:
-    return [[_text(row[name], missing) for name in names] for row in rows]
+    # strings, most of the cells, are written as they are
+    return [[cell if type(cell := row[name]) is str else _text(cell, missing) for name in names] for row in rows]
 
 
 def _lines(rows: Iterable[Sequence[str]], delimiter: str = ",") -> str:
@@ -170,17 +175,77 @@ def _described(column: Column) -> dict[str, Any]:
     return described
 
 
+class TableTexts:
+    """All tables as CSV text. Those of a large trial are in a temporary file, without a name, and not in memory.
+
+    Parameters
+    ----------
+    scratch : Path or None
+        Folder for the temporary file; that of the system if it is None.
+    """
+
+    def __init__(self, scratch: Path | None) -> None:
+        self._file = SpooledTemporaryFile(max_size=_IN_MEMORY, dir=None if scratch is None else str(scratch))  # noqa: SIM115 - the next line
+        finalize(self, self._file.close)
+        self._places: dict[str, dict[str, tuple[int, int]]] = {}
+
+    def add(self, subject: SubjectInput, rows: Mapping[str, list[Row]]) -> None:
+        """Add the rows of a subject.
+
+        Parameters
+        ----------
+        subject : SubjectInput
+        rows : mapping of str to list of Row
+            `subject_tables` of the subject.
+
+        Raises
+        ------
+        UsageError
+            If the subject was added before.
+        """
+        code, places = new_code(subject, self._places), {}
+        for table in TABLES:
+            begin = self._file.tell()
+            self._file.write(_lines(_cells(table.names, rows[table.file])).encode())
+            places[table.file] = begin, self._file.tell() - begin
+        self._places[code] = places
+
+    def parts(self, table: Table) -> Iterator[bytes]:
+        """The text of a table: the header, then the rows of each subject in the order of their codes.
+
+        Parameters
+        ----------
+        table : Table
+            One of `TABLES`.
+
+        Yields
+        ------
+        bytes
+            UTF-8.
+        """
+        yield csv_text(table.names, []).encode()
+        for code in sorted(self._places):
+            begin, length = self._places[code][table.file]
+            self._file.seek(begin)
+            yield self._file.read(length)
+
+    def __getitem__(self, file: str) -> str:
+        """The text of a table by its file name."""
+        table = next(table for table in TABLES if table.file == file)
+        return b"".join(self.parts(table)).decode()
+
+
 def table_texts(
     subjects: Iterable[SubjectInput],
     visits: Sequence[PlannedVisit],
     *,
     study: str,
     provisional: bool,
-) -> dict[str, str]:
-    """All tables as CSV text, by file name.
+    scratch: Path | None = None,
+) -> TableTexts:
+    """All tables as CSV text.
 
-    Subjects are processed one at a time and kept as text, about 50 kB each, so that a trial of any size fits into
-    memory.
+    Subjects are processed one at a time, so that the memory does not depend on the number of lesions of the trial.
 
     Parameters
     ----------
@@ -188,31 +253,28 @@ def table_texts(
         In any order. Rows are sorted by subject code.
     visits, study, provisional
         As in `subject_tables`.
+    scratch : Path, optional
+        As in `TableTexts`.
 
     Returns
     -------
-    dict of str to str
-        One entry for each of `TABLES`. Without subjects, the headers only.
+    TableTexts
+        Without subjects, the headers only.
 
     Raises
     ------
     UsageError
         As `subject_tables`, and if a subject comes twice.
     """
-    made: dict[str, dict[str, str]] = {}
+    texts = TableTexts(scratch)
     for subject in subjects:
-        rows = subject_tables(subject, visits, study=study, provisional=provisional)
-        lines = {table.file: _lines(_cells(table.names, rows[table.file])) for table in TABLES}
-        made[new_code(subject, made)] = lines
-    return {
-        table.file: csv_text(table.names, []) + "".join(made[code][table.file] for code in sorted(made))
-        for table in TABLES
-    }
+        texts.add(subject, subject_tables(subject, visits, study=study, provisional=provisional))
+    return texts
 
 
 def save_tables(
     folder: Path,
-    texts: Mapping[str, str],
+    texts: TableTexts,
     *,
     provisional: bool,
     settings_digest: str = "",
@@ -223,7 +285,7 @@ def save_tables(
     Parameters
     ----------
     folder : Path
-    texts : mapping of file name to CSV text
+    texts : TableTexts
     provisional, settings_digest, session_order
         For the dictionary; see `data_dictionary`.
 
@@ -235,8 +297,9 @@ def save_tables(
     dictionary = data_dictionary(
         settings_digest=settings_digest, provisional=provisional, session_order=session_order
     )
-    files = [*texts.items(), (DICTIONARY_FILE, json.dumps(dictionary, indent=2, ensure_ascii=False) + "\n")]
-    return [write_atomic(folder / name, text) for name, text in files]
+    written = [write_atomic(folder / table.file, texts.parts(table)) for table in TABLES]
+    described = json.dumps(dictionary, indent=2, ensure_ascii=False) + "\n"
+    return [*written, write_atomic(folder / DICTIONARY_FILE, described)]
 
 
 def write_tables(

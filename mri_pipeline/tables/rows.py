@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -151,7 +150,7 @@ def lesion_row(subject: str, lesion: LesionRecord) -> Row:
     -------
     Row
     """
-    values = {"subject": subject, **asdict(lesion)}
+    values = {"subject": subject, **vars(lesion)}
     return {column.name: _cell(values[column.name], column) for column in LESIONS.columns}
 
 
@@ -278,15 +277,17 @@ def check_rows(table: Table, rows: Iterable[Row]) -> None:
     for number, row in enumerate(rows, start=1):
         if tuple(row) != table.names:
             raise ValueError(f"{table.file}, row {number}: expected the columns of the schema in their order")
-        for column in table.columns:
-            fault = _fault(row[column.name], column)
+        for column, value in zip(table.columns, row.values(), strict=True):
+            if value is None and not column.required:
+                continue
+            fault = _fault(value, column)
             if fault:
                 raise ValueError(f"{table.file}, row {number}, {column.name}: {fault}")
 
 
 def _fault(value: Cell, column: Column) -> str:
     if value is None:
-        return "expected a value, found none" if column.required else ""
+        return "expected a value, found none"
     expected = column.type.python
     if type(value) is not expected:
         return f"expected {column.type.value}, found {type(value).__name__}"

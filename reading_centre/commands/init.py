@@ -19,9 +19,16 @@ def init(
         ),
     ],
     protocol: Annotated[str, typer.Option("--protocol", help="Protocol to start from.")] = "mesems",
+    database_url: Annotated[
+        str,
+        typer.Option(
+            "--database-url",
+            help="URL of an empty PostgreSQL database for the registry. Default: SQLite in the trial folder.",
+        ),
+    ] = "",
 ) -> None:
     """Create a trial folder with its protocol."""
     from reading_centre.use_cases.trial.init import init_trial
 
-    created = init_trial(trial, protocol)
+    created = init_trial(trial, protocol, database_url=database_url)
     say(f"trial folder ready; edit {created.protocol_file} (sites, visits, limits) before the first upload")

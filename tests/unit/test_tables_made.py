@@ -25,6 +25,7 @@ from mri_pipeline.core.records import (
     T2State,
     VisitCounts,
 )
+from mri_pipeline.tables import io as tables_io
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import TABLES, read_table, subject_tables, table_texts, unlocked_visits, write_tables
@@ -380,6 +381,16 @@ def test_files_are_the_same_bytes_whatever_the_order(tmp_path):
         assert content == (tmp_path / "b" / name).read_bytes()
         assert b"\r" not in content
         content.decode("utf-8")
+
+
+def test_tables_that_do_not_fit_into_memory_have_the_same_bytes(tmp_path, monkeypatch):
+    subjects = [subject("XCDF2345"), subject("BCDF2345", labels=LABELS[:3])]
+    kept = table_texts(subjects, VISITS, study="mesems", provisional=True)
+    monkeypatch.setattr(tables_io, "_IN_MEMORY", 100)
+    spilled = table_texts(subjects, VISITS, study="mesems", provisional=True, scratch=tmp_path)
+    assert spilled._file._rolled
+    assert [spilled[table.file] for table in TABLES] == [kept[table.file] for table in TABLES]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_numbers_in_the_files(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -12,7 +13,7 @@ DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Error numbers of a full disk, quota and file size limit."""
 
 
-def write_atomic(path: Path, content: str | bytes, *, mode: int | None = None) -> Path:
+def write_atomic(path: Path, content: str | bytes | Iterable[bytes], *, mode: int | None = None) -> Path:
     """Write a file whole or not at all, and replace one of that name.
 
     The content goes to a hidden file in the same folder, is flushed to disk, and is then renamed. Parent folders are
@@ -22,7 +23,7 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int | None = None) -
     ----------
     path : Path
         The file to write.
-    content : str or bytes
+    content : str or bytes or iterable of bytes
         Text is encoded as UTF-8. Line ends are written as they are.
     mode : int, optional
         Permission bits, such as ``0o600``. Without it the umask decides.
@@ -45,6 +46,7 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int | None = None) -
     'a,b'
     """
     data = content.encode() if isinstance(content, str) else content
+    parts = [data] if isinstance(data, bytes) else data
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
@@ -52,7 +54,8 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int | None = None) -
         with os.fdopen(descriptor, "wb") as stream:
             if mode is not None:
                 os.fchmod(stream.fileno(), mode)
-            stream.write(data)
+            for part in parts:
+                stream.write(part)
             stream.flush()
             os.fsync(stream.fileno())
         unfinished.replace(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,7 +16,27 @@ from mri_pipeline.core.records import SubjectResult, VisitQuality
 FORMAT = 6
 """Version of the file format. Other versions are refused."""
 
+
+@dataclass(frozen=True)
+class _File:
+    format: int
+    result: SubjectResult
+
+
+@dataclass(frozen=True)
+class _QualityOfResult:
+    quality: tuple[VisitQuality, ...]
+
+
+@dataclass(frozen=True)
+class _QualityOfFile:
+    format: int
+    result: _QualityOfResult
+
+
 _RESULT = TypeAdapter(SubjectResult)
+_PART = TypeAdapter(_QualityOfFile)
+_FILE = TypeAdapter(_File)
 _QUALITY = TypeAdapter(tuple[VisitQuality, ...])
 
 
@@ -68,17 +89,18 @@ def parse_result(text: str | bytes, *, source: str = "result") -> SubjectResult:
         found = content.get("format") if isinstance(content, dict) else None
         if found != FORMAT:
             raise UsageError(f"{source}: expected a result of format {FORMAT}, found format {found}", hint=hint)
-        result = _RESULT.validate_json(json.dumps(content.get("result"), allow_nan=False), strict=True)
+        file = _FILE.validate_json(text, strict=True)
     except (ValueError, ValidationError) as error:
         raise UsageError(
             f"{source}: expected the result of a subject, found invalid or incomplete JSON", hint=hint
         ) from error
     # pydantic fills in defaults and drops unknown fields; a complete file is the same when written again
-    if json.loads(result_text(result)) != content:
+    # (a number that is not finite is written as null)
+    if json.loads(_FILE.dump_json(file)) != content:
         raise UsageError(
             f"{source}: expected exactly the fields of a result, found missing or unknown ones", hint=hint
         )
-    return result
+    return file.result
 
 
 def save_result(result: SubjectResult, path: Path | str) -> Path:
@@ -124,6 +146,25 @@ def load_result(path: Path | str) -> SubjectResult:
             f"expected {path.name}, found no such file", hint="run the analysis of this subject first"
         )
     return parse_result(path.read_bytes(), source=path.name)
+
+
+def load_quality(path: Path | str) -> tuple[VisitQuality, ...]:
+    """Read the quality of the scans from a subject's result. The rest of the file is not checked.
+
+    Parameters
+    ----------
+    path : Path or str
+
+    Returns
+    -------
+    tuple of VisitQuality
+        As in `SubjectResult`. Empty if the file is missing or was written by another version.
+    """
+    try:
+        found = _PART.validate_json(Path(path).read_bytes(), strict=True)
+    except (OSError, ValidationError):
+        return ()
+    return found.result.quality if found.format == FORMAT else ()
 
 
 def quality_text(quality: Sequence[VisitQuality]) -> str:

@@ -16,7 +16,7 @@ from mri_pipeline.registry.schema.base import (
 )
 from mri_pipeline.registry.schema.jobs import JobRow
 from mri_pipeline.registry.schema.reads import AssignmentRow, EditRow, ReadRow
-from mri_pipeline.registry.schema.scans import ImageRow, KeyRow, ScanRow, SubjectRow, WithdrawnRow
+from mri_pipeline.registry.schema.scans import ImageRow, KeyRow, ScanRow, SubjectRow, WithdrawnRow, scan_key
 from mri_pipeline.registry.schema.sites import QueryRow, ReleaseRow, ScannerRow, SiteRow
 
 __all__ = [
@@ -44,4 +44,5 @@ __all__ = [
     "SiteRow",
     "SubjectRow",
     "WithdrawnRow",
+    "scan_key",
 ]

@@ -11,6 +11,25 @@ from sqlalchemy.orm import Mapped, mapped_column
 from mri_pipeline.registry.schema.base import Base
 
 
+def scan_key(upload_digest: str | None, receipt: str | None) -> str:
+    """Key of a scan; it differs between ingests.
+
+    The upload's digest alone would identify the upload to its site, and is the same after another statement on its
+    series.
+
+    Parameters
+    ----------
+    upload_digest, receipt : str or None
+        As in `ScanRow`.
+
+    Returns
+    -------
+    str
+        SHA-256.
+    """
+    return hashlib.sha256(f"{upload_digest or ''} {receipt or ''}".encode()).hexdigest()
+
+
 class SubjectRow(Base):
     """A subject: blinded code and site. The gate, scanner changes and the status command need the site.
 
@@ -62,10 +81,8 @@ class ScanRow(Base):
 
     @property
     def scan_key(self) -> str:
-        """SHA-256 of the upload's digest and the receipt; it differs between ingests. The upload's digest alone
-        would identify the upload to its site, and is the same after another statement on its series.
-        """
-        return hashlib.sha256(f"{self.upload_digest or ''} {self.receipt or ''}".encode()).hexdigest()
+        """As `scan_key`."""
+        return scan_key(self.upload_digest, self.receipt)
 
 
 class ImageRow(Base):

@@ -165,7 +165,7 @@ def run_trial(
                 ],
                 execution,
                 progress=progress,
-                finished=partial(_record, trial, registry),
+                finished=partial(_record, trial, registry, _analysed(chosen)),
             )
         try:
             write_trial_index(trial, protocol, registry, methods=True)
@@ -174,14 +174,24 @@ def run_trial(
     return BatchOutcome(outcome.outcomes, log=str(log))
 
 
-def _record(trial: Trial, registry: Registry, job: SubjectJob, result: Outcome) -> None:
+def _analysed(subjects: Sequence[SubjectState]) -> frozenset[str]:
+    """Codes of the subjects of which every accepted scan is analysed."""
+    return frozenset(
+        subject.code
+        for subject in subjects
+        if not any(visit.scan in ACCEPTED and visit.scan is not ScanState.ANALYSED for visit in subject.visits)
+    )
+
+
+def _record(trial: Trial, registry: Registry, analysed: frozenset[str], job: SubjectJob, result: Outcome) -> None:
     """Record the outcome and the status of each scan of a subject.
 
     A failed run removes nothing. Earlier results and locked reads remain. A scan that was accepted since then has no
     results, even if the scan that it replaced had. If a scan was replaced or withdrawn during the run, the status of no
     scan of the subject is changed.
     """
-    if result.untouched:
+    nothing_new = result.unchanged and job.subject in analysed
+    if result.untouched or nothing_new:
         return
     if not result.done:
         save_outcome(trial.derivatives, result)
@@ -190,7 +200,7 @@ def _record(trial: Trial, registry: Registry, job: SubjectJob, result: Outcome) 
     keys = {visit.visit: visit.scan_key for visit in job.visits}
     statuses = {}
     for label in keys:
-        analysed = label not in result.failed_visits if result.done else label in known and label in job.settled
-        status = ScanStatus.ANALYSED if analysed else ScanStatus.FAILED
+        has_numbers = label not in result.failed_visits if result.done else label in known and label in job.settled
+        status = ScanStatus.ANALYSED if has_numbers else ScanStatus.FAILED
         statuses[label] = (status, result.failed_visits.get(label, result.reason))
     registry.record_analyses(job.subject, statuses, scan_keys=keys)

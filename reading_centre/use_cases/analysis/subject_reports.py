@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -36,7 +37,7 @@ WAIT_S: Final = 20.0
 """Longest waiting time for an upload, import or analysis of a subject."""
 
 
-def refresh_reports(folder: Path) -> list[str]:
+def refresh_reports(folder: Path, *, index_is_new: bool = False) -> list[str]:
     """Update outdated reports. A page that does not exist is left to the analysis.
 
     A report is made without the lock of its subject, so that no reader waits for it, and put in its place under the
@@ -46,6 +47,8 @@ def refresh_reports(folder: Path) -> list[str]:
     ----------
     folder : Path
         Folder of the trial.
+    index_is_new : bool
+        True: the index was written since the last change of a read. It is written again only if a report is renewed.
 
     Returns
     -------
@@ -60,10 +63,11 @@ def refresh_reports(folder: Path) -> list[str]:
         for subject in registry.state().subjects:
             try:
                 if _outdated(_Shown(trial, protocol, subject, locked.get(subject.code, {}))):
+                    index_is_new = False
                     _renew(trial, protocol, registry, subject.code)
             except (ReadingCentreError, OSError) as error:  # the read is stored all the same
                 failed.append(f"sub-{subject.code}: the report could not be renewed: {_message(error)}")
-        if (trial.reports / INDEX_PAGE).is_file():
+        if not index_is_new and (trial.reports / INDEX_PAGE).is_file():
             try:
                 write_trial_index(trial, protocol, registry)
             except (ReadingCentreError, OSError) as error:
@@ -132,17 +136,17 @@ class _Shown:
         reads = [(v, r.status.value, r.reader, r.version, r.digest) for v, r in counting.items() if r]
         return json.dumps([reads, dict(self.depends)], sort_keys=True) if reads else ""
 
-    @property
+    @cached_property
     def job(self) -> SubjectJob:
         """The job of the analysed visits. Only of a subject with scans."""
         job = make_job(self.trial, self.protocol, self.subject)
         return job.model_copy(update={"visits": tuple(one for one in job.visits if one.visit in self.analysed)})
 
-    @property
+    @cached_property
     def automatic(self) -> SubjectResult:
         return load_result(self.trial.derivatives.result(self.subject.code))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return report_digest(self.job, self.automatic, self.reads)
 

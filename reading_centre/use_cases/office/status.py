@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.io.results import load_result
+from mri_pipeline.core.io.results import load_quality
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.records import ReadStanding
@@ -84,7 +84,7 @@ class TrialStatus:
         -------
         dict
         """
-        return asdict(self)
+        return asdict(replace(self, subjects=())) | {"subjects": [vars(subject) for subject in self.subjects]}
 
 
 def trial_status(folder: Path) -> TrialStatus:
@@ -110,7 +110,7 @@ def trial_status(folder: Path) -> TrialStatus:
         state = registry.state()
         entries, last_hash = registry.verify_audit()
         queries = registry.site_queries.count()
-    count = {site.code: sum(s.site == site.code for s in state.subjects) for site in state.sites}
+    count = Counter(subject.site for subject in state.subjects)
     return TrialStatus(
         visits=tuple(visit.label for visit in protocol.visits),
         open_queries=queries[QueryState.OPEN],
@@ -119,15 +119,12 @@ def trial_status(folder: Path) -> TrialStatus:
         audit_hash=last_hash,
         sites=tuple(SiteLine(site.code, site.gate.value, count[site.code]) for site in state.sites),
         subjects=tuple(SubjectLine(s.code, s.site, _texts(s, protocol)) for s in state.subjects),
-        qc_flags={s.code: found for s in state.subjects if (found := _qc_flags(trial, s.code))},
+        qc_flags={
+            s.code: found
+            for s in state.subjects
+            if (found := all_qc_flags(load_quality(trial.derivatives.result(s.code))))
+        },
     )
-
-
-def _qc_flags(trial: Trial, subject: str) -> list[str]:
-    try:
-        return all_qc_flags(load_result(trial.derivatives.result(subject)).quality)
-    except UsageError:  # not analysed yet, or with another version
-        return []
 
 
 def _texts(subject: SubjectState, protocol: Protocol) -> dict[str, str]:

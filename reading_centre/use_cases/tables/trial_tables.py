@@ -80,12 +80,14 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
     with Registry.open(trial, protocol, Use.NUMBERS) as registry:
         # without lesions, because those of a whole trial may exceed the memory
         without_numbers: list[SubjectInput] = []
+        trial.work.mkdir(exist_ok=True)  # it may have been deleted
         refused: dict[str, ReadingCentreError] = {}
         texts = table_texts(
             _subjects(trial, protocol, registry, without_numbers, refused, nprocs=nprocs),
             planned_visits(protocol),
             study=protocol.name,
             provisional=provisional,
+            scratch=trial.work,
         )
         analysed = sum(status is ScanStatus.ANALYSED for s in without_numbers for status in s.scans.values())
         if not analysed:

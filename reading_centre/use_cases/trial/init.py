@@ -8,8 +8,8 @@ from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import parse_protocol, protocol_text
-from mri_pipeline.registry import Registry
+from mri_pipeline.core.protocol import parse_protocol, protocol_text, with_database_url
+from mri_pipeline.registry import Registry, require_unused
 from mri_pipeline.registry.audit import AuditAction
 
 
@@ -37,7 +37,7 @@ def require_empty(folder: Path, *, what: str, hint: str) -> None:
         raise UsageError(f"expected a new or empty folder for {what}, found {found}", hint=hint)
 
 
-def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
+def init_trial(folder: Path, protocol: str = "mesems", *, database_url: str = "") -> Trial:
     """Create a trial folder with its protocol, secrets and registry.
 
     Parameters
@@ -46,6 +46,8 @@ def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
         New or empty.
     protocol : str
         Name of the protocol to start from.
+    database_url : str
+        SQLAlchemy URL of an empty database for the registry; empty for SQLite in the trial folder.
 
     Returns
     -------
@@ -54,13 +56,16 @@ def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
     Raises
     ------
     UsageError
-        If the folder exists and is not empty.
+        If the folder exists and is not empty, or the database is not empty.
     SettingsError
-        If there is no such protocol.
+        If there is no such protocol, or the database cannot be used.
     """
     text = protocol_text(protocol)
     require_empty(folder, what="the trial", hint="choose another folder")
     trial = Trial(folder)
+    if database_url:
+        text = with_database_url(text, database_url)
+        require_unused(database_url)
     for path in trial.folders():
         path.mkdir(parents=True, exist_ok=True)
     write_atomic(trial.protocol_file, text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.io.disk import require_free
 from mri_pipeline.core.io.manifest import MANIFEST, require_manifest
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.core.protocol import load_protocol, with_database_url
 from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.trial.audit_verify import deviations_from_trail
@@ -139,9 +138,7 @@ def _place_registry(trial: Trial, database_url: str | None) -> None:
     """Bring the registry to its database, after the files are safe on the disk."""
     if database_url is not None:
         text = trial.protocol_file.read_text(encoding="utf-8")
-        line = f"database_url = {json.dumps(database_url)}\n"  # a JSON text is a TOML text, too
-        text, found = re.subn(r"(?m)^database_url\s*=.*\n?", lambda _: line, text)
-        write_atomic(trial.protocol_file, text if found else line + text)
+        write_atomic(trial.protocol_file, with_database_url(text, database_url))
     protocol = load_protocol(trial.protocol_file)
     sync_tree(trial.root)
     if protocol.database_url:
