@@ -2,8 +2,8 @@
 
 The hashes of a long trail take seconds. For displays, `verify_trail` therefore keeps the number of entries that were
 verified, with a digest of their rows as they are stored. If the rows have that digest the next time, only later entries
-are verified. Any change of a row changes the digest, and then all entries are verified. The digest has no key: who can write the
-registry can write it, too. Numbers, releases and anchors therefore depend on every hash.
+are verified. Any change of a row changes the digest, and then all entries are verified. The digest has no key: who can
+write the registry can write it, too. Numbers, releases and anchors therefore depend on every hash.
 """
 
 from __future__ import annotations
