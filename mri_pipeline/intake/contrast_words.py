@@ -202,9 +202,10 @@ def _unclear(tokens: Sequence[str]) -> int:
     if any(_phrase(tokens[1:], words) for words in ("before_alone", "without")):
         return 1
     start = 2 if tokens[1:2] == ["sense"] else 1
-    if len(tokens) > start and _beside_a_sign(tokens[start:])[1]:
-        return start  # "- C+"
-    return start + _agent_after(tokens[start:])
+    rest = tokens[start:]
+    if rest and any(rule(rest)[1] for rule in (_beside_a_word, _beside_a_sign)):
+        return start  # "- con KM", "- C+"
+    return start + _agent_after(rest)
 
 
 def _beside_a_word(tokens: Sequence[str]) -> tuple[Said | None, int]:
@@ -247,7 +248,7 @@ def _denial(tokens: Sequence[str]) -> int:
     """Tokens that deny the agent before them: "nein", "nicht verabreicht", "no" at the end; 0 if none do."""
     if not tokens:
         return 0
-    start = int(tokens[0] == _BREAK)
+    start = int(tokens[0] in (_BREAK, _UNCLEAR))
     rest = tokens[start:]
     length = 0 if _phrase(rest, "none_nowhere") else _phrase(rest, "none")
     if not _phrase(rest[length:], "flushes") and (

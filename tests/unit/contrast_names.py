@@ -105,9 +105,11 @@ AGENT_GIVEN = (
 DENIED = (
     # German
     "T1 keinen Kontrast", "T1 keiner KM-Gabe", "T1 ohne das KM", "T1 KM nicht verabreicht", "T1 KM nicht gegeben fs",
-    "T1 KM nein fs", "T1 KM=0 tra", "T1 KM: nein tra", "T1_KM_nein_3D", "T1 ohne jegliches KM", "T1 vor dem KM",
+    "T1 KM nein fs", "T1 KM-Gabe nicht erfolgt", "T1 KM=0 tra", "T1 KM: nein tra", "T1_KM_nein_3D",
+    "T1 ohne jegliches KM", "T1 vor dem KM",
     # French
     "T1 aucune injection", "T1 sans aucune injection", "T1 avant l'injection de gado", "T1 gado: non",
+    "T1 injection non faite",
     # Italian
     "T1 prima della iniezione", "T1 prima dell'iniezione", "T1 prima della somministrazione di mdc",
     "T1 senza il mezzo di contrasto", "T1 senza somministrazione di mdc", "T1 nessuna iniezione",
@@ -127,8 +129,10 @@ DENIED = (
     # Portuguese
     "T1 nenhuma injeção", "T1 sem administração de contraste", "T1 contraste não administrado fs",
     # English
-    "T1 contrast not given fs", "T1 contrast: none ax", "T1 contrast=no ax", "T1 contrast absent",
+    "T1 contrast not given fs", "T1 contrast agent not given", "T1 contrast: none ax", "T1 contrast=no ax",
+    "T1 contrast absent",
     "T1 without intravenous contrast", "T1 zero contrast", "T1 Gd=0 ax", "T1 contrast refused",
+    "T1 injection - no", "T1 KM, nein", "T1 non - contrast", "MPRAGE - ohne KM",
     # Persian
     "T1 bedun-e hajeb", "T1 bidun hajeb", "T1 bi tazrigh", "T1 bi tazrigh haajeb",
     # signs
@@ -145,7 +149,7 @@ GIVEN = (
     "t1w_3d_tfe sense gd", "T1 GD CS SENSE",
     "T1 KM no fs", "T1 Gd no fs", "T1 KM nicht fs", "T1 KM ohne FS tra", "T1 Gd without fat sat", "T1 GD NON FS",
     "T1 gado sans sat", "T1 no fs Gd", "T1 ohne FS KM", "T1 Gd no motion", "T1 KM nie wieder", "T1 FS PRIOR POST GD",
-    "T1 3D KM - sag", "T1 post - KM", "AX T1 FS - C+", "AX T1 - +C",
+    "T1 3D KM - sag", "T1 post - KM", "AX T1 FS - C+", "AX T1 - +C", "AX - T1 - con KM",
     "T1 na het contrast", "T1 dopo la somministrazione di mdc",
 )  # fmt: skip
 
