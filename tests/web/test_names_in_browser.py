@@ -321,6 +321,7 @@ HIDDEN_IN_TEXTS = (
     {"PatientID": "12345678", "SoftwareVersions": "12345678"},
     {"PatientID": "4711999", "ProtocolName": "T24711999"},
     {"PatientID": "47-11-999", "ProtocolName": "4711999"},
+    {"PatientID": "0004711999", "ProtocolName": "t2 4711999"},
     {"ProtocolName": "1964-08-12"},
     {"ProtocolName": "t2 12. August 1964"},
     {"ProtocolName": "12.08.64"},

@@ -198,7 +198,7 @@ class SitePortal:
         -------
         dict
             ``key`` (of this site, hexadecimal), ``placeholders`` (values that identify nobody) and ``common`` (words
-            that are no names).
+            of DICOM, which are no identity of an institution or physician).
         """
         secret = Sealed.open(self._trial).secret("browser")
         key = hmac.new(secret, self.site.code.encode(), hashlib.sha256).hexdigest()

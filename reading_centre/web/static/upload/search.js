@@ -48,11 +48,12 @@ export function searchOf(values, { placeholders, common }) {
     dates.some((date) => date.test(spelt)) || [...identities].some((one) => spelt.includes(one) && holds(spelt, one, within, common)));
 }
 
-/** A value as a whole, without spaces and points, and its parts. @param {number} tag @param {string} text */
+/** A value as a whole, without spaces, points and leading zeros, and its parts. @param {number} tag @param {string} text */
 function wordsOf(tag, text) {
-  const wholes = text.split(/[\\=]/);
+  const wholes = text.split(/[\\=]/).map((one) => one.trim());
+  const joined = wholes.map((one) => one.replace(/[^\p{L}\p{M}\p{N}]+/gu, ""));
   const parts = text.split(NAMES.has(tag) ? /[^\p{L}\p{M}\p{N}]+/u : /[\^=,;\s\\/_|]+/);
-  return [...wholes.map((one) => one.trim()), ...wholes.map((one) => one.replace(/[^\p{L}\p{M}\p{N}]+/gu, "")), ...parts];
+  return [...wholes, ...joined, ...joined.map((one) => one.replace(/^0+/, "")), ...parts];
 }
 
 /** @param {string} text @param {string} identity @param {number} within @param {string[]} common */
