@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.phantom.dummy import write_dummy_run
@@ -110,10 +111,12 @@ def take_in(trial: Trial, protocol: Protocol, work: Path, *, subjects: int, head
 
 
 def command(*arguments: str) -> str:
-    """Run a command of the package; returns its standard output."""
+    """Run a command of the package; returns its standard output. A visit that failed does not end the benchmark."""
     done = subprocess.run(
-        [sys.executable, "-m", "reading_centre", *arguments], check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "reading_centre", *arguments], check=False, stdout=subprocess.PIPE, text=True
     )
+    if done.returncode not in (0, AnalysisError.exit_code):
+        raise SystemExit(f"{arguments[0]}: exit code {done.returncode}")
     return done.stdout
 
 

@@ -57,8 +57,9 @@ _QI2_LEVELS: Final = 4096
 _QI2_COILS: Final = 32
 """Start of the fit of the degrees of freedom, as in MRIQC."""
 _QI2_MARGIN: Final = 0.1
-_QI2_PENALTY: Final = 100 * float(np.log(np.finfo(float).max))
-"""Margin of the first location below the values, and penalty of a value without a density, as in `scipy.stats`."""
+_QI2_PENALTY: Final = float(np.log(np.finfo(float).max)), 100
+"""Margin of the first location below the values, and factors of the penalty of a value without a density, as in
+`scipy.stats`."""
 
 
 def spread(values: Values) -> float:
@@ -78,6 +79,7 @@ def spread(values: Values) -> float:
     >>> round(spread(np.array([0.0, 1.0, 2.0, 3.0, 4.0])), 4)
     1.4826
     """
+    values = np.asarray(values, dtype=float)
     distances = values - np.median(values)
     return MAD_TO_SD * float(np.median(np.abs(distances, out=distances), overwrite_input=True))
 
@@ -271,12 +273,19 @@ def chi_squared_density(values: FloatArray, grid: FloatArray) -> FloatArray:
     -------
     ndarray, shape of `grid`
 
+    Raises
+    ------
+    ValueError
+        If a value is not finite.
+
     Notes
     -----
-    As ``scipy.stats.chi2.fit``, from the same start and with the same steps. The import of `scipy.stats` takes 0.4 s
-    and 30 MB.
+    As ``scipy.stats.chi2.fit``, from the same start, with the same steps and the same order of sums: rounding changes
+    the steps if one value is far from all others. The import of `scipy.stats` takes 0.4 s and 30 MB.
     """
-    scale = float(np.std(values)) / np.sqrt(2)  # by the moments of one degree of freedom
+    if not np.isfinite(values).all():
+        raise ValueError("expected finite values for the fit of a distribution, found others")
+    scale = np.sqrt(np.var(values) / 2)  # by the moments of one degree of freedom
     location = float(np.mean(values)) - scale
     if location >= values.min():
         location, scale = values.min() - _QI2_MARGIN * np.ptp(values), 1.0
@@ -293,7 +302,8 @@ def _chi_squared_loss(parameters: FloatArray, values: FloatArray) -> float:
     logs = _log_chi_squared((values - location) / scale, freedom)
     logs = logs[np.isfinite(logs)]
     outside = values.size - logs.size
-    return float(values.size * np.log(scale) - logs.sum() + outside * _QI2_PENALTY)
+    unit, factor = _QI2_PENALTY
+    return float(-logs.sum() + outside * unit * factor + values.size * np.log(scale))
 
 
 def _log_chi_squared(values: FloatArray, freedom: float) -> FloatArray:

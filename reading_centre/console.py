@@ -212,17 +212,15 @@ def show_steps(times: int) -> int:
     return times
 
 
-def renew_reports(trial: Path, *, index_is_new: bool = False) -> None:
+def renew_reports(trial: Path) -> None:
     """Write the subjects' reports anew whose reads have changed; say which could not be written.
 
     Parameters
     ----------
     trial : Path
         Folder of the trial.
-    index_is_new : bool
-        As in `refresh_reports`.
     """
     from reading_centre.use_cases.analysis.subject_reports import refresh_reports
 
-    for message in refresh_reports(trial, index_is_new=index_is_new):
+    for message in refresh_reports(trial):
         say_stderr(message)

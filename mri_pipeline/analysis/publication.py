@@ -264,7 +264,7 @@ def leave_current(job: SubjectJob) -> None:
     """
     for name, text in job.beside.items():
         file = DerivativeDataset(job.derivatives).folder(job.subject) / name
-        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        if not file.is_file() or file.read_bytes() != text.encode():
             write_atomic(file, text)
     shutil.rmtree(_unfinished(job), ignore_errors=True)
     if not job.keep_work:

@@ -107,7 +107,7 @@ def convert_series(folder: Path, expected: ExpectedGeometry, *, what: str, timeo
         If the result is not one volume, or its geometry or its values differ from the headers and pixels, also after
         conversion from single frames.
     ExternalToolError
-        If dcm2niix cannot be run or exceeds the time limit.
+        If dcm2niix cannot be run, exceeds the time limit, or writes a sidecar that is no JSON object.
     """
     # beside the files: their private folder is removed after a kill, the folder of the system is not
     with tempfile.TemporaryDirectory(prefix="convert-", dir=folder.parent) as out:
@@ -147,14 +147,17 @@ def _converted(
 def _sidecar(out: Path, what: str) -> dict[str, Any]:
     """The sidecar of dcm2niix. Header values are in it as they are, with control characters and in any encoding."""
     sidecars = list(out.glob("*.json"))
+    text = sidecars[0].read_text(encoding="utf-8-sig", errors="replace") if sidecars else "{}"
     try:
-        text = sidecars[0].read_text(encoding="utf-8", errors="replace") if sidecars else "{}"
-        return dict(json.loads(text, strict=False))
-    except ValueError:
-        raise UnreadableUploadError(
-            f"{what}: expected header values without control characters, found others",
-            hint="export the series again",
-        ) from None
+        stated = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        stated = None
+    if not isinstance(stated, dict):
+        raise ExternalToolError(
+            f"{what}: expected a JSON object of header values from dcm2niix, found {len(text)} other characters",
+            hint="report the scanner and its software version; the version of dcm2niix may have to be changed",
+        )
+    return stated
 
 
 def _run(folder: Path, out: Path, timeout_s: float) -> int:

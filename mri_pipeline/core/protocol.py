@@ -402,7 +402,7 @@ def with_database_url(text: str, database_url: str) -> str:
     >>> with_database_url('database_url = ""', "postgresql+psycopg://db/trial")
     'database_url = "postgresql+psycopg://db/trial"\n'
     """
-    line = f"database_url = {json.dumps(database_url)}\n"  # a JSON text is a TOML text, too
+    line = f"database_url = {json.dumps(database_url, ensure_ascii=False)}\n"  # a JSON text is a TOML text, too
     replaced, found = re.subn(r"(?m)^database_url\s*=.*\n?", lambda _: line, text)
     return replaced if found else line + text
 

@@ -16,20 +16,32 @@ from importlib.resources import files
 
 _LONGEST_PHRASE = 3
 _PLUS, _MINUS, _BOTH = "+", "~", "±"
+_UNCLEAR, _ASIDE, _BREAK = "?", "∓", "/"
+_DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")  # noqa: RUF001
+_ZERO = r"0+(?:[.,]0+)?"
+_OFF = r"[(\[]\s*-\s*[)\]]"
 _SIGNS = (
     (re.compile(r"(?<![a-z])(t1|t2|pd)w(?![a-z/])"), r"\1 "),  # the w of T1w is no "with"
     (re.compile(r"(?<![a-z])w\s*/\s*o(?:ut)?(?![a-z])"), " without "),
     (re.compile(r"(?<![a-z])(t1)c(?![a-z])"), r"\1 + c"),
+    (re.compile(rf"(?<=[a-z])\s*[:=]\s*(?:-\s*$|{_ZERO}(?![.,:]?\d)|no?(?![a-z]))"), " nil "),  # "KM=0", "Gd: no"
+    (re.compile(rf"(?<![\d.,]){_ZERO}\s*(?:ml|cc|mmol)\b(?!\s*/\s*s)"), " zero "),
     (
-        re.compile(r"[:=]\s*(?:-|0+(?:[.,]0+)?)\s*$|(?<![\d.,])0+(?:[.,]0+)?\s*ml\b|\(-\)"),
+        re.compile(rf"^\W*(?:t1\W*)?{_OFF}|(?<=[a-z])\s*(?:{_OFF}|\s-)\s*$"),
         f" {_MINUS} ",
-    ),  # "KM=0", "Gd 0 ml"
+    ),  # "(-) KM", "KM [-]", "KM -"
+    (re.compile(_OFF), f" {_ASIDE} "),  # "FS (-) KM"
     (re.compile(r"\+\s*/\s*-"), f" {_BOTH} "),
     (re.compile(r"\+"), f" {_PLUS} "),
     (re.compile(r"(?<![a-z0-9+/])-(?=[a-z])"), f" {_MINUS} "),  # " -C"; not "T1-Gd"
     (re.compile(r"(?<=[a-z])-(?![a-z0-9])"), f" {_MINUS} "),  # "C-"; not "Gd-DOTA"
+    (re.compile(r"(?<!\S)-(?!\S)"), f" {_UNCLEAR} "),  # "T1 - KM": a minus or a dash
+    (re.compile(r"[,;]"), f" {_BREAK} "),
 )
-_TOKEN = re.compile(rf"[a-z]+|[{_PLUS}{_MINUS}{_BOTH}]")
+_TOKEN = re.compile(rf"[a-z]+|[{_PLUS}{_MINUS}{_BOTH}{_UNCLEAR}{_ASIDE}{_BREAK}]")
+_SENSE = re.compile(r"(?<![a-z])(?<!cs[ _-])(?<!compressed[ _-])(?<!c-)sense(?![a-z])", re.IGNORECASE)
+_PHILIPS = re.compile(r"t1w_|[tf]fe|(?<![a-z])wip(?![a-z])", re.IGNORECASE)
+_DOSE = re.compile(r"(?P<amount>\d+(?:[.,]\d+)?)\s*(?:ml|cc|mmol)(?![a-z]|\s*/\s*(?:m?l|s))")
 
 
 class Said(StrEnum):
@@ -104,26 +116,62 @@ def agent_given(value: str) -> bool | None:
     text = " ".join(words)
     if not words or text in _table()["unknown"]:
         return None
-    numbers = re.findall(r"\d+(?:[.,]\d+)?", value)
-    zero = bool(numbers) and all(float(n.replace(",", ".")) == 0 for n in numbers)
-    said = said_of_contrast(value)
-    if zero or text in _table()["none"] or said is Said.BEFORE:
+    numbers = [_amount(n) for n in re.findall(r"\d+(?:[.,]\d+)?", value)]
+    doses = _doses(_plain(value))
+    said = said_of_contrast(_without_signs(value) if any(doses) else value)
+    if any(amounts and not any(amounts) for amounts in (numbers, doses)) or text in _table()["none"]:
+        return False
+    if not any(doses) and re.search(r"\s-\s*$", _plain(value)):
+        return None  # a minus or a dash
+    if said is Said.BEFORE:
         return False
     denied = words[0] in _table()["none"] or (_is_word(words[0]) and words[0] in _table()["without"])
     return None if denied and said is not Said.AFTER else True
 
 
+def _amount(number: str) -> float:
+    return float(number.replace(",", "."))
+
+
+def _doses(text: str) -> list[float]:
+    """Doses in a text, but not that of a flush ("20 ml NaCl", "NaCl 20 ml") and no concentration ("1 mmol/ml")."""
+    dose_first = text[:1].isdigit()
+    found = []
+    for dose in _DOSE.finditer(text):
+        before, behind = (re.findall("[a-z]+", part) for part in (text[: dose.start()], text[dose.end() :]))
+        fluid = behind[:1] if dose_first else before[-1:]
+        if not _table()["flushes"].intersection(fluid):
+            found.append(_amount(dose["amount"]))
+    return found
+
+
+def _without_signs(value: str) -> str:
+    """Without zero doses and signs: "Gadovist 7 ml (-)" was given. Denials in words stay."""
+    return re.sub(rf"{_OFF}|(?<![\d.,]){_ZERO}\s*(?:ml|cc|mmol)\b|-\s*$", " ", _plain(value))
+
+
 def _plain(text: str) -> str:
-    """Lower case without accents."""
+    """Lower case without accents, with one kind of dash."""
     folded = text.lower().replace("ø", "oe").replace("æ", "ae").replace("ß", "ss")
-    return "".join(c for c in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(c))
+    letters = (c for c in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(c))
+    return "".join(letters).translate(_DASHES)
 
 
 def _tokens(name: str) -> list[str]:
-    text = _plain(name).replace("_", " ").replace(_MINUS, " ")
+    text = re.sub(f"[{_MINUS}{_UNCLEAR}{_ASIDE}]", " ", name)
+    if not _PHILIPS.search(text):
+        text = _SENSE.sub(_catalan_or_philips, text)
+    text = _plain(text).replace("_", " ")
     for pattern, replacement in _SIGNS:
         text = pattern.sub(replacement, text)
-    return _TOKEN.findall(text)
+    found = _TOKEN.findall(text)
+    return [t for i, t in enumerate(found) if t != _BREAK or _phrase(found[i - 1 : i], "agents")]
+
+
+def _catalan_or_philips(sense: re.Match[str]) -> str:
+    """Mark "sense" that may be the Catalan "without": in lower case, or at the start of a name."""
+    start = not re.search("[A-Za-z]", sense.string[: sense.start()])
+    return f" {_UNCLEAR} {sense[0]}" if start or not sense[0].isupper() else sense[0]
 
 
 def _statements(tokens: Sequence[str]) -> Iterator[Said]:
@@ -137,14 +185,26 @@ def _statements(tokens: Sequence[str]) -> Iterator[Said]:
 
 def _statement(tokens: Sequence[str]) -> tuple[Said | None, int]:
     """What the beginning of a list of tokens says, and how many tokens that takes."""
-    neutral = _phrase(tokens, "neutral")
-    if neutral:
-        return None, neutral
+    silent = _phrase(tokens, "neutral") or _unclear(tokens)
+    if silent:
+        return None, silent
     for rule in (_beside_a_word, _beside_a_sign, _alone):
         said, length = rule(tokens)
         if length:
             return said, length
     return _glued(tokens[0]), 1
+
+
+def _unclear(tokens: Sequence[str]) -> int:
+    """Tokens of "- KM" between words and of "sense Gd", which may deny or not; 0 for anything else."""
+    if tokens[0] != _UNCLEAR:
+        return 0
+    if any(_phrase(tokens[1:], words) for words in ("before_alone", "without")):
+        return 1
+    start = 2 if tokens[1:2] == ["sense"] else 1
+    if len(tokens) > start and _beside_a_sign(tokens[start:])[1]:
+        return start  # "- C+"
+    return start + _agent_after(tokens[start:])
 
 
 def _beside_a_word(tokens: Sequence[str]) -> tuple[Said | None, int]:
@@ -153,8 +213,13 @@ def _beside_a_word(tokens: Sequence[str]) -> tuple[Said | None, int]:
         length = _phrase(tokens, words)
         if not length:
             continue
-        agent = _agent_after(tokens[length:])
-        if agent or (_is_word(tokens[0]) and _other_follows(tokens[length:])):
+        length += tokens[length : length + 1] in ([_UNCLEAR], [_ASIDE])
+        rest = tokens[length:]
+        agent = _agent_after(rest) if len(tokens[0]) > 1 else _agent_in_a_row(rest, _agent(rest))  # "S to I Gd"
+        denied = _denial(rest[agent:]) if agent and said is Said.AFTER else 0
+        if denied:
+            return None, length + agent + denied
+        if agent or (_is_word(tokens[0]) and _other_follows(rest)):
             return said, length + agent
     return None, 0
 
@@ -169,11 +234,29 @@ def _beside_a_sign(tokens: Sequence[str]) -> tuple[Said | None, int]:
     if not agent or len(tokens) == agent:
         return None, 0
     behind = tokens[agent]
+    if behind == _ASIDE:  # "KM (-) fs" denies one of both
+        return None, agent + 1
     if behind in _SIGNED and not _agent(tokens[agent + 1 :]):
         return _SIGNED[behind], agent + 1
-    if _phrase(tokens, "agents") and " ".join(tokens[agent:]) in _table()["none"]:
-        return Said.BEFORE, len(tokens)
-    return None, 0
+    agent = _phrase(tokens, "agents")
+    denied = _denial(tokens[agent:]) if agent else 0
+    return (Said.BEFORE, agent + denied) if denied else (None, 0)
+
+
+def _denial(tokens: Sequence[str]) -> int:
+    """Tokens that deny the agent before them: "nein", "nicht verabreicht", "no" at the end; 0 if none do."""
+    if not tokens:
+        return 0
+    start = int(tokens[0] == _BREAK)
+    rest = tokens[start:]
+    length = 0 if _phrase(rest, "none_nowhere") else _phrase(rest, "none")
+    if not _phrase(rest[length:], "flushes") and (
+        length > 1 or (length and length == len(rest)) or _phrase(rest, "none_anywhere")
+    ):
+        return start + length
+    word = _phrase(rest, "without")
+    given = _phrase(rest[word:], "given") if word and len(rest[0]) > 1 else 0
+    return start + word + given if given else 0
 
 
 def _alone(tokens: Sequence[str]) -> tuple[Said | None, int]:
@@ -203,7 +286,10 @@ def _agent_after(tokens: Sequence[str]) -> int:
 
     All names of the agent in a row are one: "i.v. KM", "injection de gado".
     """
-    end = _agent(tokens) or _next_agent(tokens)
+    return _agent_in_a_row(tokens, _agent(tokens) or _next_agent(tokens))
+
+
+def _agent_in_a_row(tokens: Sequence[str], end: int) -> int:
     while end and (further := _next_agent(tokens[end:])):
         end += further
     return end
@@ -212,12 +298,14 @@ def _agent_after(tokens: Sequence[str]) -> int:
 def _next_agent(tokens: Sequence[str]) -> int:
     skipped = 0
     while skipped < min(len(tokens), _LONGEST_PHRASE + 1):
-        agent = _phrase(tokens[skipped:], "agents")
+        rest = tokens[skipped:]
+        agent = _phrase(rest, "agents")
         if agent:
             return skipped + agent
-        if tokens[skipped] not in _table()["between"]:
+        between = _phrase(rest, "between") or _phrase(rest, "given")
+        if not between:
             break
-        skipped += 1
+        skipped += between
     return 0
 
 

@@ -64,7 +64,8 @@ _ANGIO = re.compile(
     re.IGNORECASE,
 )
 _SUSCEPTIBILITY = re.compile(
-    r"swi(?!ss|tz|ft|tch|ng)|swan(?!s)|susceptib|t2[ _-]?\*|t2[ _-]?star|hemo|ffe[ _-]?t2|gre[ _-]?t2|qsm|\bmedic\b",
+    r"swi(?!ss(?![a-z]*pgr)|tz|ft|tch)|swan(?!sea)|"
+    r"susceptib|t2[ _-]?\*|t2[ _-]?star|hemo|ffe[ _-]?t2|gre[ _-]?t2|qsm|\bmedic\b",
     re.IGNORECASE,
 )
 _DOUBLE = re.compile(r"(?<![a-z])(dir|psir|double[ _-]?inv\w*)(?![a-z])", re.IGNORECASE)

@@ -59,11 +59,11 @@ def open_engine(url: str, sqlite_file: Path) -> Engine:
             hide_parameters=True,  # no codes and no marks in the log of an error
             pool_pre_ping=True,
         )
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
         raise SettingsError(
             f"database_url: expected a database that can be opened, found {type(error).__name__}",
             hint="leave it empty for SQLite, or install the driver of the URL (for example psycopg)",
-        ) from error
+        ) from None  # the text of the error may have a part of the password
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _on_sqlite_connect)
         event.listen(engine, "begin", _on_sqlite_begin)
@@ -156,11 +156,18 @@ def require_unused(url: str) -> None:
     Raises
     ------
     SettingsError
-        If the URL is invalid, its driver is missing, or the server cannot be reached.
+        If the URL is invalid, has a password or is not of PostgreSQL, its driver is missing, or the server cannot be
+        reached.
     UsageError
         If the database has tables.
     """
     engine = open_engine(url, Path())
+    if engine.dialect.name != "postgresql" or engine.url.password is not None or "password" in engine.url.query:
+        found = f"one of {engine.dialect.name}" if engine.dialect.name != "postgresql" else "one with a password"
+        raise SettingsError(
+            f"database_url: expected a URL of PostgreSQL without a password, found {found}",
+            hint="give the password in PGPASSWORD or ~/.pgpass, or leave the URL out for SQLite",
+        )
     try:
         with reading(engine) as session:
             tables = inspect(session.connection()).get_table_names()
@@ -172,13 +179,17 @@ def require_unused(url: str) -> None:
     finally:
         engine.dispose()
     if tables:
-        raise UsageError(
-            f"database_url: expected an empty database for the registry, found {len(tables)} tables",
-            hint="create an empty database for each trial",
-        )
+        raise _in_use(len(tables))
 
 
-def prepare(engine: Engine, *, may_create: bool = True) -> None:
+def _in_use(tables: int) -> UsageError:
+    return UsageError(
+        f"database_url: expected an empty database for the registry, found {tables} tables",
+        hint="create an empty database for each trial",
+    )
+
+
+def prepare(engine: Engine, *, may_create: bool = True, must_create: bool = False) -> None:
     """Create the tables in an empty database (if `may_create`), and migrate a registry of an older layout.
 
     A migration is one transaction. It has an audit entry.
@@ -188,17 +199,22 @@ def prepare(engine: Engine, *, may_create: bool = True) -> None:
     engine : sqlalchemy.Engine
     may_create : bool
         False if the trial already has data: an empty database is then refused.
+    must_create : bool
+        True for a new trial: a database with tables is then refused.
 
     Raises
     ------
     UsageError
-        If the database is not a registry, has a newer layout, or is empty although `may_create` is False.
+        If the database is not a registry, has a newer layout, is empty although `may_create` is False, or is not
+        although `must_create` is True.
     """
     try:
         with writing(engine) as session:
             names = set(inspect(session.connection()).get_table_names())
             if not names and not may_create:
                 raise no_registry()
+            if names and must_create:
+                raise _in_use(len(names))
             version = session.scalar(select(RegistryRow.version)) if "registry" in names else None
             if version == SCHEMA_VERSION:
                 return

@@ -70,7 +70,7 @@ class Registry(ScanRegistry, ReadRegistry):
     """
 
     @classmethod
-    def open(cls, trial: Trial, protocol: Protocol, use: Use = Use.CHANGE) -> Self:
+    def open(cls, trial: Trial, protocol: Protocol, use: Use = Use.CHANGE, *, new: bool = False) -> Self:
         """Open the registry of a trial, or create that of a new trial, and enter new sites of ``trial.toml``.
 
         Changed settings of ``trial.toml`` are entered in the audit trail, unless the registry is only shown.
@@ -81,6 +81,8 @@ class Registry(ScanRegistry, ReadRegistry):
             Its folder contains the SQLite registry, unless ``database_url`` is set.
         protocol : Protocol
         use : Use
+        new : bool
+            True: the registry of another trial is refused.
 
         Returns
         -------
@@ -100,7 +102,7 @@ class Registry(ScanRegistry, ReadRegistry):
             raise no_registry()
         engine = open_engine(protocol.database_url, trial.registry_file)
         try:
-            prepare(engine, may_create=not under_way)
+            prepare(engine, may_create=not under_way, must_create=new)
         except BaseException:
             engine.dispose()
             raise

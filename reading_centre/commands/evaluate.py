@@ -27,7 +27,7 @@ def evaluate(
         typer.Option("--pairs", help="CSV instead of the folders: case, predicted, reference[, tuned_on]."),
     ] = None,
     label: Annotated[
-        MaskLabel, typer.Option("--label", help="Label of the masks in a BIDS tree, such as the output of bids.")
+        MaskLabel, typer.Option("--label", help="Label of the masks in the output of bids, run or segment.")
     ] = MaskLabel.T2_LESION,
     data: Annotated[str, typer.Option("--data", help="Name of the data, for the report.")] = "Data not named",
     as_json: AsJson = False,

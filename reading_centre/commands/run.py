@@ -69,5 +69,5 @@ def run(
             calibrate=calibrate,
             progress=progress,
         )
-    renew_reports(trial, index_is_new=True)  # the analysis has written those of the automatic masks
+    renew_reports(trial)  # the analysis has written those of the automatic masks
     report_batch(outcome, as_json=as_json)

@@ -100,3 +100,60 @@ AGENT_GIVEN = (
     "Omniscan 20cc", "IV", "Gadoterate meglumine", "Vueway", "Artirem", "Magnegita", "true", "GD", "Cyclolux",
     "Dotagraf",
 )  # fmt: skip
+
+# Names that an earlier version read wrongly, in either direction.
+DENIED = (
+    # German
+    "T1 keinen Kontrast", "T1 keiner KM-Gabe", "T1 ohne das KM", "T1 KM nicht verabreicht", "T1 KM nicht gegeben fs",
+    "T1 KM nein fs", "T1 KM=0 tra", "T1 KM: nein tra", "T1_KM_nein_3D", "T1 ohne jegliches KM", "T1 vor dem KM",
+    # French
+    "T1 aucune injection", "T1 sans aucune injection", "T1 avant l'injection de gado", "T1 gado: non",
+    # Italian
+    "T1 prima della iniezione", "T1 prima dell'iniezione", "T1 prima della somministrazione di mdc",
+    "T1 senza il mezzo di contrasto", "T1 senza somministrazione di mdc", "T1 nessuna iniezione",
+    "T1 mdc non somministrato",
+    # Spanish
+    "T1 ninguna inyección", "T1 sin administración de contraste", "T1 antes de administrar contraste",
+    # Catalan
+    "T1 sense injecció", "T1 sense el contrast", "T1 sense mitjà de contrast", "T1 sense administració de contrast",
+    "SENSE CONTRAST T1",
+    # Danish
+    "T1 intet kontrast", "T1 ikke givet kontrast", "T1 kontrast ikke givet tra", "T1 før indgift af kontrast",
+    # Swedish
+    "T1 ej given kontrast", "T1 kontrast ej given",
+    # Dutch
+    "T1 zonder het contrast", "T1 voor het contrast", "T1 contrast niet toegediend",
+    "T1 zonder toediening van contrast",
+    # Portuguese
+    "T1 nenhuma injeção", "T1 sem administração de contraste", "T1 contraste não administrado fs",
+    # English
+    "T1 contrast not given fs", "T1 contrast: none ax", "T1 contrast=no ax", "T1 contrast absent",
+    "T1 without intravenous contrast", "T1 zero contrast", "T1 Gd=0 ax", "T1 contrast refused",
+    # Persian
+    "T1 bedun-e hajeb", "T1 bidun hajeb", "T1 bi tazrigh", "T1 bi tazrigh haajeb",
+    # signs
+    "T1 Gd -", "T1 Gd [-]", "T1 Gd (-)", "T1 KM \N{EN DASH}", "T1 \N{MINUS SIGN}Gd", "T1 \N{NON-BREAKING HYPHEN}Gd",
+    "T1 C\N{MINUS SIGN}", "(-) KM T1", "T1 (-)Gd", "T1 [-] Gd", "T1 0 ml KM", "T1 KM 0 ml fs", "T1 KM 0,0 ml",
+)  # fmt: skip
+
+GIVEN = (
+    "T1 FS(-)_KM", "T1_FS(-)_Gd_tra", "T1 fs (-) Gd", "T1 MT (-) Gd", "MTC(-)_KM", "T1 SPIR(-) Gd", "T1 FS(-)GD",
+    "AX T1 S to I GAD", "T1 S/A GD", "T1 Z to A Gd", "T1 F-H Gd", "T1 R to L GAD",
+    "T1 bi-contrast", "T1 BI-INJ", "T1 bi Gd", "T1 compare prior contrast", "T1 prior contrast study",
+    "T1 Gd 0ml flush", "T1 Gd delay 0 ml/s", "T1 KM TE:0", "T1 post Gd TI=0", "T1 Gd=0.1", "T1 Gd 10 ml",
+    "T1W_3D_TFE_GD SENSE", "T1W_SE_KM SENSE", "CE SENSE", "T1W_3D_TFE SENSE GD", "T1 SENSE KM", "T1 cs-sense Gd",
+    "t1w_3d_tfe sense gd", "T1 GD CS SENSE",
+    "T1 KM no fs", "T1 Gd no fs", "T1 KM nicht fs", "T1 KM ohne FS tra", "T1 Gd without fat sat", "T1 GD NON FS",
+    "T1 gado sans sat", "T1 no fs Gd", "T1 ohne FS KM", "T1 Gd no motion", "T1 KM nie wieder", "T1 FS PRIOR POST GD",
+    "T1 3D KM - sag", "T1 post - KM", "AX T1 FS - C+", "AX T1 - +C",
+    "T1 na het contrast", "T1 dopo la somministrazione di mdc",
+)  # fmt: skip
+
+UNSTATED = (
+    "T1 ohne KM / KM", "T1 ohne KM, KM", "T1 pre Gd/Gd", "T1 non contrast/contrast", "T1 contrast/non contrast",
+    "T1 ohne KM/mit KM",
+    "T1 sense Gd", "T1 sense gado", "T1 sense mdc", "Sense Gd T1", "SENSE GADO",  # Catalan, or parallel imaging
+    "T1 - Gd", "T1 - KM", "T1 \N{EN DASH} Gd",  # a minus or a dash
+    "T1 Gd (-) fs", "T1 Gd (-)fs",  # denies one of both
+    "T1 post KM nicht gegeben",
+)  # fmt: skip

@@ -156,7 +156,7 @@ def test_the_sealed_folder_of_another_backup_is_refused(trial, tmp_path, places)
     other = {"to": tmp_path / "other", "sealed_to": tmp_path / "other sealed"}
     (trial.sealed / "note").write_text("another")
     back_up(trial.root, **other)
-    with pytest.raises(UsageError, match="that of another one"):
+    with pytest.raises(UsageError, match="the sealed folder of another backup"):
         restore_trial(tmp_path / "new", backup=places["to"], sealed=other["sealed_to"])
 
 

@@ -31,7 +31,14 @@ def test_both_images_have_the_same_base_environment_and_extras():
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
     assert {*bases, *re.findall(r"^From: (\S+)", APPTAINER, re.MULTILINE)} == {BUILD}
     exported = dict(line.removeprefix("export ").split("=", 1) for line in section("environment"))
-    assert exported == {name: value for name, value in docker_environment().items() if name != "LOGNAME"}
+    private = {"LOGNAME", "MPLCONFIGDIR"}  # /tmp of a cluster is shared, and the home folder is mounted
+    assert exported == {name: value for name, value in docker_environment().items() if name not in private}
+    copied = [line.split()[0] for line in section("files")]
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"][
+        "include"
+    ]
+    assert {name.removesuffix("*") for name in packages} <= set(copied)
     extras = set(re.findall(r"\[(\w+)\]\"", DOCKERFILE + APPTAINER))
     assert extras == {"postgresql"}
     assert (

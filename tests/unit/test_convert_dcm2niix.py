@@ -12,9 +12,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from mri_pipeline.convert import dcm2niix as module
 from mri_pipeline.convert.bids import ensure_dataset, write_visit
 from mri_pipeline.convert.dcm2niix import ExpectedGeometry, convert_series, verify
-from mri_pipeline.core.errors import UnreadableUploadError, UsageError
+from mri_pipeline.core.errors import ExternalToolError, UnreadableUploadError, UsageError
 from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
@@ -64,6 +65,56 @@ def test_odd_characters_in_a_header_are_no_fault(tmp_path, text):
     )
     files = factory.write_series(tmp_path / "in", spec)
     assert convert_series(tmp_path / "in", expected(geometry(files)), what="T1w").image.data.any()
+
+
+def test_a_sidecar_that_is_no_object_is_a_fault_of_the_tool_in_a_conversion(tmp_path, monkeypatch):
+    """The site cannot mend it: no refusal of the upload, and no second conversion from single frames."""
+    files = factory.write_series(tmp_path / "in", replace(factory.T1, shape=(20, 14, 12)))
+    whole, run, codes = expected(geometry(files)), module._run, []
+
+    def with_empty_sidecar(folder, out, timeout_s):
+        codes.append(run(folder, out, timeout_s))
+        (sidecar,) = out.glob("*.json")
+        sidecar.write_text("")
+        return codes[-1]
+
+    monkeypatch.setattr(module, "_run", with_empty_sidecar)
+    with pytest.raises(ExternalToolError, match="expected a JSON object") as caught:
+        convert_series(tmp_path / "in", whole, what="T1w")
+    assert caught.value.exit_code == 1
+    assert codes == [0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "null",
+        "[1]",
+        '[["EchoTime", 1]]',
+        '"text"',
+        "7",
+        '{"EchoTime": nan}',
+        '{"EchoTime": 1',
+        "[" * 99999,
+    ],
+)
+def test_a_sidecar_that_is_no_object_is_a_fault_of_the_tool(tmp_path, text):
+    (tmp_path / "volume.json").write_text(text, encoding="utf-8")
+    with pytest.raises(
+        ExternalToolError, match="T1w: expected a JSON object of header values from dcm2niix, found "
+    ):
+        module._sidecar(tmp_path, "T1w")
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+def test_a_sidecar_is_read_with_and_without_a_byte_order_mark(tmp_path, start):
+    (tmp_path / "volume.json").write_bytes(start + b'{"EchoTime": 0.012, "SoftwareVersions": "B\xff17"}')
+    assert module._sidecar(tmp_path, "T1w") == {
+        "EchoTime": 0.012,
+        "SoftwareVersions": "B\N{REPLACEMENT CHARACTER}17",
+    }
 
 
 def test_volumes_are_made_beside_the_files_and_removed(tmp_path, monkeypatch):

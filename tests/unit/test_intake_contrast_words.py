@@ -7,15 +7,24 @@ from pydicom.dataset import Dataset
 
 from mri_pipeline.intake.contrast_words import Said, agent_given, said_of_contrast
 from mri_pipeline.intake.header_values import header_values
-from tests.unit.contrast_names import AFTER, AGENT_GIVEN, AGENT_NOT_GIVEN, BEFORE, SILENT
+from tests.unit.contrast_names import (
+    AFTER,
+    AGENT_GIVEN,
+    AGENT_NOT_GIVEN,
+    BEFORE,
+    DENIED,
+    GIVEN,
+    SILENT,
+    UNSTATED,
+)
 
 
-@pytest.mark.parametrize("name", AFTER)
+@pytest.mark.parametrize("name", [*AFTER, *GIVEN])
 def test_names_after_contrast(name):
     assert said_of_contrast(name) is Said.AFTER
 
 
-@pytest.mark.parametrize("name", BEFORE)
+@pytest.mark.parametrize("name", [*BEFORE, *DENIED])
 def test_names_before_contrast(name):
     assert said_of_contrast(name) is Said.BEFORE
 
@@ -81,20 +90,23 @@ def test_words_of_treatment_are_no_statement(name):
         ("não utilizado", False), ("prä KM", False), ("Gd=0", False), ("0 mmol", False), ("niente", False),
         ("pas de produit", None), ("keine Angabe", None), ("no protocol", None), ("pending", None), ("bedoon", None),
         ("non-ionic Gd", True), ("Gadovist 1.0", True), ("DOTAREM 15ML", True), ("10 ml Dotarem", True),
+        ("10 ml Gadovist 0 ml flush", True), ("Gadovist 7.5 ml (-)", True), ("Gadovist (-) reaction 7 ml", True),
+        ("Dotarem 15 ml, NaCl 0 ml", True), ("7 ml/0 ml", True), ("- Clariscan", True), ("0.1 mmol/kg -", True),
+        ("Dotarem -", None), ("Gadovist 0 ml, flow 2 ml/s", False),
+        ("Dotarem 0 ml NaCl 20 ml", False), ("Gadovist 1 mmol/ml 0 ml", False), ("Gadovist 0 ml", False),
+        ("no contrast, 20 ml NaCl", False), ("kein KM, 7 ml geplant", False), ("sense", False), ("sense Gd", None),
     ],
 )  # fmt: skip
 def test_denials_as_agent(value, expected):
     assert agent_given(value) is expected
 
 
-@pytest.mark.parametrize("name", SILENT)
+@pytest.mark.parametrize("name", [*SILENT, *UNSTATED])
 def test_names_that_say_nothing_or_both(name):
     assert said_of_contrast(name) is None
 
 
-@pytest.mark.parametrize(
-    "name", ["T1 SENSE GD", "T1 w/o fs +C", "T1 Post Contrast w/o FS", "T1 - KM", "T1_SENSE_gado"]
-)
+@pytest.mark.parametrize("name", ["T1 SENSE GD", "T1 w/o fs +C", "T1 Post Contrast w/o FS", "T1_SENSE_gado"])
 def test_words_of_other_things_deny_no_contrast(name):
     assert said_of_contrast(name) is Said.AFTER
 

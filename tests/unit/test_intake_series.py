@@ -144,6 +144,34 @@ def test_names_that_hold_telling_parts_by_chance_are_not_misread(name):
     assert one(instances(**timed(9000, 110, 2500, IR, description=name))).contrast is Contrast.FLAIR
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SWI",
+        "swi3d",
+        "SWI_SENSE",
+        "SWIngGRE",
+        "SWISSPGR",
+        "SWISAG",
+        "SWAN",
+        "SWANS",
+        "SWANSAG",
+        "SWANSENSE",
+        "eSWAN",
+    ],
+)
+def test_names_of_susceptibility_weighted_imaging_with_a_suffix(name):
+    facts = instances(**timed(9000, 110, 2500, IR, description=name))
+    assert one(facts).unwanted is Unwanted.SUSCEPTIBILITY
+
+
+@pytest.mark.parametrize(
+    "name", ["SWISS FLAIR", "FLAIR switch", "SWITZERLAND FLAIR", "FLAIR SWIFT", "SWANSEA FLAIR"]
+)
+def test_words_that_begin_as_susceptibility_weighted_imaging(name):
+    assert one(instances(**timed(9000, 110, 2500, IR, description=name))).contrast is Contrast.FLAIR
+
+
 def test_physics_beats_the_name_and_the_contradiction_is_doubtful():
     found = one(instances(**timed(550, 12, description="FLAIR")))
     assert found.contrast is Contrast.T1W

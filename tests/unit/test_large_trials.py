@@ -8,12 +8,13 @@ from sqlalchemy import text
 
 from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.core.protocol import load_protocol, parse_protocol, protocol_text, with_database_url
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState, Use, verified
 from mri_pipeline.registry.database import open_engine
 from reading_centre import cli
 from reading_centre.use_cases.office.status import trial_status
+from reading_centre.use_cases.trial.audit import anchor_audit
 from reading_centre.use_cases.trial.init import init_trial
 
 WRITERS, SUBJECTS = 8, 2
@@ -44,6 +45,40 @@ def test_init_lays_out_a_trial_on_postgresql(tmp_path, postgresql_url, capsys):
     assert cli.invoke(["init", str(tmp_path / "other"), "--database-url", postgresql_url]) == 2
     assert "expected an empty database" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("postgresql+psycopg://dbhost:S3cret/trial", "opened, found ValueError"),
+        (
+            "postgresql+psycopg://mri:S3cret@dbhost/trial",
+            "PostgreSQL without a password, found one with a password",
+        ),
+        ("postgresql+psycopg://dbhost/trial?password=S3cret", "without a password, found one with a password"),
+        ("sqlite:////tmp/S3cret.sqlite", "a URL of PostgreSQL without a password, found one of sqlite"),
+    ],
+)
+def test_a_url_that_is_no_server_or_has_a_password_is_refused(tmp_path, capsys, url, found):
+    assert cli.invoke(["init", str(tmp_path / "trial"), "--database-url", url]) == 2
+    shown = capsys.readouterr().err
+    assert found in shown
+    assert "S3cret" not in shown
+    assert not (tmp_path / "trial").exists()
+
+
+def test_a_new_trial_never_takes_the_registry_of_another_one(tmp_path, on_postgresql, postgresql_url, monkeypatch):
+    """Two `init` at once: the database was empty when both looked."""
+    monkeypatch.setattr("reading_centre.use_cases.trial.init.require_unused", lambda url: None)
+    with pytest.raises(UsageError, match="expected an empty database for the registry"):
+        init_trial(tmp_path / "other", database_url=postgresql_url)
+    with registry_of(on_postgresql) as registry:
+        assert [entry.action for entry in registry.audit_trail()].count("trial laid out") == 1
+
+
+def test_any_character_of_a_url_is_kept(tmp_path):
+    url = 'postgresql+psycopg://mri@/trial?application_name=\N{BRAIN}"'
+    assert parse_protocol(with_database_url(protocol_text(), url)).database_url == url
 
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg://nobody@/trial?host=/no/such/folder", "nodialect://x/y"])
@@ -118,12 +153,12 @@ def damage(root, statement):
 def test_what_was_verified_is_kept_and_later_entries_are_verified(long_trail):
     file = Trial(long_trail).work / "audit_verified.json"
     with registry_of(long_trail) as registry:
-        head = registry.verify_audit()
+        head = registry.verify_audit(quick=True)
         known = json.loads(file.read_text())
         assert (known["entries"], known["last"]) == head
         registry.audit("note", target="later")
-        later = registry.verify_audit()
-        assert later == registry.verify_audit(all_hashes=True)
+        later = registry.verify_audit(quick=True)
+        assert later == registry.verify_audit()
         assert later[0] == head[0] + 1
         assert json.loads(file.read_text()) == known  # one entry is not worth a new digest
     assert trial_status(long_trail).audit_entries == later[0]
@@ -141,11 +176,11 @@ def test_what_was_verified_is_kept_and_later_entries_are_verified(long_trail):
 )
 def test_a_change_of_what_was_verified_is_found(long_trail, statement):
     with registry_of(long_trail) as registry:
-        registry.verify_audit()
+        registry.verify_audit(quick=True)
         registry.audit("note", target="later")
     damage(long_trail, statement)
     with registry_of(long_trail) as registry, pytest.raises(UsageError, match="expected an unbroken audit trail"):
-        registry.verify_audit()
+        registry.verify_audit(quick=True)
     with pytest.raises(UsageError, match="expected an unbroken audit trail"):
         trial_status(long_trail)
 
@@ -154,6 +189,26 @@ def test_a_change_of_what_was_verified_is_found(long_trail, statement):
 def test_a_kept_digest_that_is_wrong_or_missing_changes_nothing(long_trail, content):
     file = Trial(long_trail).work / "audit_verified.json"
     with registry_of(long_trail) as registry:
-        head = registry.verify_audit()
+        head = registry.verify_audit(quick=True)
         file.unlink() if content is None else file.write_text(content)
-        assert registry.verify_audit() == head
+        assert registry.verify_audit(quick=True) == head
+
+
+def test_numbers_and_anchors_depend_on_every_hash(long_trail, tmp_path):
+    """Who can write the registry can write the kept digest, too."""
+    with registry_of(long_trail) as registry:
+        registry.verify_audit(quick=True)
+    damage(long_trail, "UPDATE audit SET target = 'other' WHERE seq = 2")
+    (Trial(long_trail).work / "audit_verified.json").unlink()
+    with registry_of(long_trail) as registry, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verified, "verify_chain", lambda entries, **_: (sum(1 for _ in entries), "f" * 64))
+        registry.verify_audit(quick=True)  # as an attacker computes the digest of the present rows
+    with registry_of(long_trail) as registry:
+        registry.verify_audit(quick=True)
+        with pytest.raises(UsageError, match="expected an unbroken audit trail"):
+            registry.verify_audit()
+    trial = Trial(long_trail)
+    with pytest.raises(UsageError, match="expected an unbroken audit trail"):
+        Registry.open(trial, load_protocol(trial.protocol_file), Use.NUMBERS)
+    with pytest.raises(UsageError, match="expected an unbroken audit trail"):
+        anchor_audit(long_trail, tmp_path / "anchor.json")

@@ -147,3 +147,13 @@ def test_a_fault_of_the_files_is_a_fault(tmp_path):
         read_whole(tmp_path, read)
     with pytest.raises(FileNotFoundError):
         read_whole(tmp_path / "none", (tmp_path / "none" / "file").read_text)
+
+
+@pytest.mark.parametrize("damaged", [b"\xff\xfe", b"", None])
+def test_a_damaged_file_beside_current_results_is_written_anew(tmp_path, damaged):
+    analyse(tmp_path, "new")
+    job = make_job(tmp_path, "AB12", beside={"index.json": "new"})
+    file = DerivativeDataset(job.derivatives).folder("AB12") / "index.json"
+    file.unlink() if damaged is None else file.write_bytes(damaged)
+    publication.leave_current(job)
+    assert file.read_text() == "new"

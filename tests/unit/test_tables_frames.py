@@ -27,6 +27,7 @@ def folder(tmp_path):
 def test_every_table_reads_back(folder, table):
     frame = read_frame(folder / table.file, table)
     assert tuple(frame.columns) == table.names
+    assert frame_schema(table).name == table.file
     assert len(frame) or table is QUESTIONS
     for column in table.columns:
         assert not (column.required and frame[column.name].isna().any())

@@ -201,7 +201,7 @@ def test_no_page_of_an_earlier_run_stands_for_one_that_failed(folders, capsys):
     file = folders / "cases.csv"
     file.write_text("case,predicted,reference\n")
     assert cli.invoke(["evaluate", "--pairs", str(file), "--out", str(folders)]) == 2
-    assert "cases.csv there would be overwritten" in capsys.readouterr().err
+    assert "it would overwrite cases.csv" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_one_line(folders, capsys, monkeypatch):
@@ -265,6 +265,26 @@ def test_the_output_tree_of_the_analysis_is_paired_by_subject_and_session(tmp_pa
     write_mask(tmp_path / "ref" / "sub-A_ses-wk04_second.nii.gz", BALL)
     with pytest.raises(UsageError, match="expected one reference mask for sub-A_ses-wk04, found"):
         pairs_of_folders(tmp_path / "out", tmp_path / "ref")
+
+
+def test_outputs_of_segment_are_paired_by_their_folders(tmp_path):
+    for case in ("case01", "case02"):
+        for name in ("t2_lesions", "gel", "lesions", "t2_probability"):
+            write_mask(tmp_path / "out" / case / f"{name}.nii.gz", BALL)
+        write_mask(tmp_path / "ref" / f"{case}.nii.gz", BALL)
+    for label, name in ((MaskLabel.T2_LESION, "t2_lesions.nii.gz"), (MaskLabel.GEL, "gel.nii.gz")):
+        pairs = pairs_of_folders(tmp_path / "out", tmp_path / "ref", label=label)
+        found = [(pair.case, pair.predicted.name, pair.predicted.parent.name) for pair in pairs]
+        assert found == [("case01", name, "case01"), ("case02", name, "case02")]
+    (tmp_path / "out" / "case02" / "gel.nii.gz").unlink()
+    with pytest.raises(
+        UsageError, match=r"expected a predicted mask for every reference one, found none for 1 of 2"
+    ):
+        pairs_of_folders(tmp_path / "out", tmp_path / "ref", label=MaskLabel.GEL)
+    with pytest.raises(
+        UsageError, match="--label: expected T2lesion, GEL, BH for outputs of segment, found newT2"
+    ):
+        pairs_of_folders(tmp_path / "out", tmp_path / "ref", label=MaskLabel.NEW_T2)
 
 
 def test_an_intensity_image_is_no_mask_and_many_numbered_lesions_are(tmp_path):

@@ -11,6 +11,8 @@ from mri_pipeline.core.io.sheets import read_sheet
 from mri_pipeline.core.mask_label import MaskLabel
 
 _ENDINGS = (".nii.gz", ".nii")
+SEGMENTED = {MaskLabel.T2_LESION: "t2_lesions", MaskLabel.GEL: "gel", MaskLabel.BLACK_HOLE: "black_holes"}
+"""Names of the masks that ``segment`` writes, without ending."""
 _NEEDED = ("case", "predicted", "reference")
 _TUNED = {"yes": True, "no": False, "": None}
 _CSV = "check --pairs: a CSV file with the columns case, predicted, reference and, optionally, tuned_on"
@@ -40,14 +42,15 @@ def pairs_of_folders(predicted: Path, reference: Path, *, label: MaskLabel = Mas
 
     A folder with ``sub-<label>`` folders, such as the output of ``bids`` and ``run``, is a BIDS tree: its masks are the
     files ``*_label-<label>_mask.nii.gz``. Files of a plain folder that is paired with a tree need ``sub-<label>`` and
-    ``ses-<label>`` in their names.
+    ``ses-<label>`` in their names. A folder whose subfolders are outputs of ``segment`` has a case for each subfolder,
+    with its name.
 
     Parameters
     ----------
     predicted, reference : Path
         Folders of NIfTI masks.
     label : MaskLabel
-        Masks to take from a BIDS tree.
+        Masks to take from a BIDS tree or from outputs of ``segment``.
 
     Returns
     -------
@@ -63,7 +66,7 @@ def pairs_of_folders(predicted: Path, reference: Path, *, label: MaskLabel = Mas
     folders = {"predicted": predicted, "reference": reference}
     trees = {name: any(folder.glob("sub-*/")) for name, folder in folders.items()}
     found = {
-        name: _tree(folder, name, label) if trees[name] else _masks(folder, name)
+        name: _tree(folder, name, label) if trees[name] else _segmented(folder, label) or _masks(folder, name)
         for name, folder in folders.items()
     }
     if any(trees.values()):
@@ -87,6 +90,18 @@ def _tree(folder: Path, name: str, label: MaskLabel) -> dict[str, Path]:
             hint="check --label",
         )
     return masks
+
+
+def _segmented(folder: Path, label: MaskLabel) -> dict[str, Path]:
+    """Masks of the outputs of `segment` in subfolders; empty if there is none."""
+    outputs = [path.parent for path in sorted(folder.glob(f"*/{SEGMENTED[MaskLabel.T2_LESION]}{_ENDINGS[0]}"))]
+    if outputs and label not in SEGMENTED:
+        raise UsageError(
+            f"--label: expected {', '.join(SEGMENTED)} for outputs of segment, found {label}",
+            hint="segment has one visit, and no changes",
+        )
+    masks = {output.name: output / f"{SEGMENTED[label]}{_ENDINGS[0]}" for output in outputs}
+    return {case: mask for case, mask in masks.items() if mask.is_file()}
 
 
 def _by_session(masks: Mapping[str, Path], name: str) -> dict[str, Path]:

@@ -23,9 +23,10 @@ from mri_pipeline.lesions.scoring.detection import smallest_shown, usual_contras
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
 from qc.registration import forms_qc_flag, qc_flags
+from reading_centre.use_cases.analysis.mask_pairs import SEGMENTED
 from reading_centre.use_cases.analysis.one_scan import SegmentedScan, segment_images
 
-_MASKS = ("t2_lesions", "gel", "black_holes")
+_MASKS = tuple(SEGMENTED.values())
 _MAPS = ("t2_probability", "gel_probability")
 _NUMBERED, _TABLE, _PROVENANCE = "lesions", "lesions.csv", "provenance.json"
 _CALIBRATION = "calibration.csv"

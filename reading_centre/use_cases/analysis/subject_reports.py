@@ -37,7 +37,7 @@ WAIT_S: Final = 20.0
 """Longest waiting time for an upload, import or analysis of a subject."""
 
 
-def refresh_reports(folder: Path, *, index_is_new: bool = False) -> list[str]:
+def refresh_reports(folder: Path) -> list[str]:
     """Update outdated reports. A page that does not exist is left to the analysis.
 
     A report is made without the lock of its subject, so that no reader waits for it, and put in its place under the
@@ -47,8 +47,6 @@ def refresh_reports(folder: Path, *, index_is_new: bool = False) -> list[str]:
     ----------
     folder : Path
         Folder of the trial.
-    index_is_new : bool
-        True: the index was written since the last change of a read. It is written again only if a report is renewed.
 
     Returns
     -------
@@ -63,11 +61,10 @@ def refresh_reports(folder: Path, *, index_is_new: bool = False) -> list[str]:
         for subject in registry.state().subjects:
             try:
                 if _outdated(_Shown(trial, protocol, subject, locked.get(subject.code, {}))):
-                    index_is_new = False
                     _renew(trial, protocol, registry, subject.code)
             except (ReadingCentreError, OSError) as error:  # the read is stored all the same
                 failed.append(f"sub-{subject.code}: the report could not be renewed: {_message(error)}")
-        if not index_is_new and (trial.reports / INDEX_PAGE).is_file():
+        if (trial.reports / INDEX_PAGE).is_file():
             try:
                 write_trial_index(trial, protocol, registry)
             except (ReadingCentreError, OSError) as error:
@@ -92,12 +89,13 @@ def write_trial_index(trial: Trial, protocol: Protocol, registry: Registry, *, m
     """
     with exclusive(trial.work / "index.lock", wait_s=WAIT_S):
         locked = _locked_inputs(registry)
-        shown = [
-            _Shown(trial, protocol, subject, locked.get(subject.code, {})) for subject in registry.state().subjects
-        ]
+        digest = settings_digest(protocol.lesions)
         return write_overview(
             trial.reports,
-            [_listed(one, settings_digest(protocol.lesions)) for one in shown],
+            [
+                _listed(_Shown(trial, protocol, subject, locked.get(subject.code, {})), digest)
+                for subject in registry.state().subjects
+            ],
             settings_digest=settings_digest(protocol),
             rules=protocol.lesions if methods else None,
             from_dicom=True,

@@ -108,7 +108,7 @@ def trial_status(folder: Path) -> TrialStatus:
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol, Use.SHOW) as registry:
         state = registry.state()
-        entries, last_hash = registry.verify_audit()
+        entries, last_hash = registry.verify_audit(quick=True)
         queries = registry.site_queries.count()
     count = Counter(subject.site for subject in state.subjects)
     return TrialStatus(

@@ -64,14 +64,13 @@ def init_trial(folder: Path, protocol: str = "mesems", *, database_url: str = ""
     require_empty(folder, what="the trial", hint="choose another folder")
     trial = Trial(folder)
     if database_url:
-        text = with_database_url(text, database_url)
         require_unused(database_url)
+        text = with_database_url(text, database_url)
+    settings = parse_protocol(text)
     for path in trial.folders():
         path.mkdir(parents=True, exist_ok=True)
     write_atomic(trial.protocol_file, text)
-    with Registry.open(
-        trial, parse_protocol(text)
-    ) as registry:  # secrets first: a trial without them counts as new
+    with Registry.open(trial, settings, new=True) as registry:  # secrets later: a trial without them counts as new
         registry.audit(AuditAction.TRIAL_LAID_OUT, details={"protocol": protocol})
     Sealed.create(trial)
     return trial
