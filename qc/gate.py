@@ -48,7 +48,7 @@ class CheckedUpload:
         Call `ComplianceReport.require` before the scans are used.
     profile : ScanProfile or None
         None if no sequence of the protocol was found.
-    person_keys, study_keys
+    person_keys, pseudonym_keys, study_keys
         As in `mri_pipeline.intake.series.OneVisit`: the same patient or study uploaded again has the same keys.
     study_day : int or None
         Day of the scan as a proleptic ordinal; only `Blinding.shifted_day` of it may be stored.
@@ -62,6 +62,7 @@ class CheckedUpload:
     compliance: ComplianceReport
     profile: ScanProfile | None
     person_keys: tuple[str, str, str]
+    pseudonym_keys: tuple[str, str, str]
     study_keys: frozenset[str]
     study_day: int | None
     skipped: Mapping[str, int]
@@ -127,8 +128,8 @@ def choose_series(
     headers = HeaderChecks(protocol, purpose, recognised, parts.merged, parts.unfit, intake, previous, overruled)
     profile = scan_profile(chosen) if chosen else None
     return CheckedUpload(
-        recognised, chosen, headers, headers.judge(chosen), profile, visit.person_keys, visit.study_keys,
-        reading.readable[0].study_day, skipped,
+        recognised, chosen, headers, headers.judge(chosen), profile, visit.person_keys, visit.pseudonym_keys,
+        visit.study_keys, reading.readable[0].study_day, skipped,
     )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mri_pipeline.core.person_keys import comparable
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.registry import KnownScan, ScanIdentity, WithdrawnImages
@@ -45,9 +44,9 @@ def check_identity(
     -------
     tuple of Finding
         Violations alone. ``same_images``, ``same_study``, ``patient`` and ``order_of_days`` refuse the scan.
-        ``birth_date`` (number and name agree), ``patient_elsewhere``, ``window``, ``study_date`` and
-        ``before_infusion`` are queries. The messages contain no blinded code, because they are kept beside identified
-        data.
+        ``birth_date`` (number and name agree), ``patient_not_compared``, ``patient_elsewhere``, ``window``,
+        ``study_date`` and ``before_infusion`` are queries. The messages contain no blinded code, because they are kept
+        beside identified data.
     """
     others = [k for k in known if (k.subject, k.visit) != (subject, visit)]
     own = [k for k in others if k.subject == subject]
@@ -121,21 +120,19 @@ def _patient(
     scan: ScanIdentity, subject: str, own: Sequence[KnownScan], others: Sequence[KnownScan]
 ) -> list[Finding]:
     findings = []
-    known = [
-        {k.identity.person[part] for k in own if comparable(k.identity.person[part], key)}
-        for part, key in enumerate(scan.person)
-    ]
-    agrees = [bool(key) and key in keys for key, keys in zip(scan.person, known, strict=True)]
-    differs = [
-        part
-        for part, key, keys, agree in zip(_PARTS, scan.person, known, agrees, strict=True)
-        if key and keys and not agree
-    ]
+    answers = [scan.agreement(k.identity) for k in own]
+    found = [{of_visit[part] for of_visit in answers} for part in range(len(_PARTS))]
+    agrees = [True in answer for answer in found]
+    differs = [part for part, answer in zip(_PARTS, found, strict=True) if False in answer and True not in answer]
     if differs:
         another = " and ".join([", ".join(differs[:-1]), differs[-1]] if differs[1:] else differs)
         message = f"expected the patient of the subject's other visits, found a patient with another {another}"
         mistyped = all(agrees[:2])
         findings.append(_query("birth_date", message) if mistyped else _refuse("patient", message))
+    visits = [k.visit for k in own if any(k.identity.person)]
+    if visits and any(scan.person) and all(answer == {None} for answer in found):
+        expected = f"expected patient data that can be compared with those of visit {', '.join(visits)}"
+        findings.append(_query("patient_not_compared", f"{expected}, found none in the same form"))
     elsewhere = {k.subject for k in others if scan.same_person(k.identity)} - {subject}
     if len(elsewhere) == 1:  # of more subjects: a constant of the site's software, which identifies no patient
         findings.append(

@@ -50,6 +50,8 @@ class IntakeJob:
     purpose : UploadPurpose
     code : str
         Replaces name and number of the patient.
+    site : str
+        Code of the site whose scans are compared with this one; empty if none are.
     cleared : frozenset of str
         `mri_pipeline.intake.deidentify.Blinding.cleared`.
     previous : PreviousScan or None
@@ -65,6 +67,7 @@ class IntakeJob:
     protocol: Protocol
     purpose: UploadPurpose
     code: str
+    site: str = ""
     cleared: frozenset[str] = frozenset()
     previous: PreviousScan | None = None
     overruled: bool = False
@@ -134,7 +137,7 @@ def init_intake_wf(*, job: IntakeJob, name: str = "intake_wf") -> pe.Workflow:
     )
     trial = str(job.trial)
     unpack = pe.Node(Unpack(upload=str(job.upload), max_upload_mb=job.protocol.max_upload_mb), name="unpack")
-    read = pe.Node(ReadHeaders(trial=trial), name="read")
+    read = pe.Node(ReadHeaders(trial=trial, site=job.site), name="read")
     choose = pe.Node(
         Choose(
             protocol=job.protocol,

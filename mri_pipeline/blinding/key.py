@@ -12,6 +12,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import hmac
 import re
 import shutil
 from contextlib import suppress
@@ -159,6 +161,21 @@ class Sealed:
             32 bytes.
         """
         return self._secret.key(f"secret/{purpose}")
+
+    def browser_key(self, site: str) -> bytes:
+        """The key of the pseudonyms that the browser of a site sends in place of names.
+
+        Parameters
+        ----------
+        site : str
+            Code of the site, as in ``trial.toml``.
+
+        Returns
+        -------
+        bytes
+            32 bytes.
+        """
+        return hmac.new(self.secret("browser"), site.encode(), hashlib.sha256).digest()
 
     def code_for(self, site: str, number: str) -> str:
         """The blinded code of a trial subject. A new subject is entered in the key.

@@ -47,6 +47,9 @@ class InstanceFacts(BaseModel):
         Digests of patient number, name and birth date, each empty if it is not stated. Spaces, carets and case of a
         name have no influence. Digests of the pseudonyms of a site's browser begin with another letter
         (`mri_pipeline.core.person_keys`).
+    pseudonym_keys : tuple of 3 str
+        Digests of the pseudonyms that the site's browser would have sent for them. Empty if it sent them, which
+        `person_keys` has then, or if the site is not known.
     study_day : int or None
         Day of the study as proleptic ordinal.
     acquired_s, contrast_start_s : float or None
@@ -90,6 +93,7 @@ class InstanceFacts(BaseModel):
     station_key: str = ""
     frame_of_reference_key: str = ""
     person_keys: tuple[str, str, str] = ("", "", "")
+    pseudonym_keys: tuple[str, str, str] = ("", "", "")
     study_day: Annotated[int | None, Hidden] = None
     acquired_s: Annotated[float | None, Hidden] = None
     contrast_start_s: Annotated[float | None, Hidden] = None

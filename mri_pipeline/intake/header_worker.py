@@ -12,7 +12,9 @@ import json
 import re
 import resource
 import sys
+import unicodedata
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from mri_pipeline.core.person_keys import person_key
@@ -37,6 +40,9 @@ _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _PSEUDONYMS = re.compile(r"PSN-([0-9a-f]{16})?\nPSN-([0-9a-f]{16})?\^([0-9a-f]{16})?\n")
 """Number, name with birth date, and no birth date, as the browser of a site writes them."""
+
+_PARTS = ("number", "name", "birth")
+"""Words of the browser before the value of which it sends a digest."""
 
 _NO_DEVICE = re.compile(
     r"ANON(YM|YMOUS|YMI[SZ]ED)?|DEID(ENTIFIED)?|REDACTED|REMOVED|DELETED|CLEARED|MASKED|HIDDEN|BLANK|EMPTY"
@@ -58,9 +64,9 @@ def main() -> None:
     _bound(memory_bytes=int(request["memory_bytes"]), cpu_s=int(request["cpu_s"]))
     warnings.simplefilter("ignore")
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    key = bytes.fromhex(request["key"])
+    key, browser_key = bytes.fromhex(request["key"]), bytes.fromhex(request["browser_key"])
     for index, path in request["files"]:
-        report = read_one(index, Path(path), key)
+        report = read_one(index, Path(path), key, browser_key)
         sys.stdout.write(report.model_dump_json() + "\n")
         sys.stdout.flush()
 
@@ -71,7 +77,7 @@ def _bound(*, memory_bytes: int, cpu_s: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def read_one(index: int, path: Path, key: bytes) -> FileReport:
+def read_one(index: int, path: Path, key: bytes, browser_key: bytes = b"") -> FileReport:
     """Facts of one file, or the reason why there are none. No content of the file raises an error.
 
     Parameters
@@ -81,6 +87,8 @@ def read_one(index: int, path: Path, key: bytes) -> FileReport:
     path : Path
     key : bytes
         Secret of the digests in `InstanceFacts`.
+    browser_key : bytes, optional
+        Key of the pseudonyms of the site. Without it, `InstanceFacts.pseudonym_keys` is empty.
 
     Returns
     -------
@@ -95,7 +103,7 @@ def read_one(index: int, path: Path, key: bytes) -> FileReport:
             or "DirectoryRecordSequence" in dataset
         ):
             return FileReport(index=index, skipped="dicomdir")
-        return _report(index, path, dataset, key)
+        return _report(index, path, dataset, key, browser_key)
     except TruncatedError as error:
         return FileReport(index=index, fault=Fault.TRUNCATED, detail=str(error))
     except EOFError:
@@ -104,7 +112,7 @@ def read_one(index: int, path: Path, key: bytes) -> FileReport:
         return FileReport(index=index, fault=Fault.BROKEN, detail=type(error).__name__)
 
 
-def _report(index: int, path: Path, dataset: Dataset, key: bytes) -> FileReport:
+def _report(index: int, path: Path, dataset: Dataset, key: bytes, browser_key: bytes) -> FileReport:
     """The report of a data set. An MR image with a fault has facts too, so that its series is known."""
     try:
         odd = repair_numbers(dataset)
@@ -126,7 +134,7 @@ def _report(index: int, path: Path, dataset: Dataset, key: bytes) -> FileReport:
         if not isinstance(error, TruncatedError):
             raise
         fault, detail = Fault.TRUNCATED, str(error)
-    facts = InstanceFacts(path=path, **values, **_keys(dataset, key))
+    facts = InstanceFacts(path=path, **values, **_keys(dataset, key), **_person_keys(dataset, key, browser_key))
     return FileReport(index=index, facts=facts, fault=fault, detail=detail)
 
 
@@ -191,11 +199,45 @@ def check_pixels(dataset: Dataset) -> None:
         raise TruncatedError(f"expected {expected} bytes of pixel data, found {len(data)}")
 
 
-def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
+def _person_keys(dataset: Dataset, key: bytes, browser_key: bytes) -> dict[str, tuple[str, ...]]:
     stated = [dataset.get(k) for k in ("PatientID", "PatientName", "PatientBirthDate")]
     removed = _PSEUDONYMS.fullmatch("\n".join(str(value or "") for value in stated))
-    person = [part or "" for part in removed.groups()] if removed else list(map(_plain, stated))
-    kind = "pseudonym" if removed else "person"
+    if removed:
+        return {"person_keys": _pseudonym_keys(key, removed.groups(default=""))}
+    person = map(_plain, stated)
+    keys = {"person_keys": tuple(part and digest(key, f"person {n}", part) for n, part in enumerate(person))}
+    if browser_key:
+        keys["pseudonym_keys"] = _pseudonym_keys(key, pseudonyms(browser_key, stated))
+    return keys
+
+
+def _pseudonym_keys(key: bytes, sent: Iterable[str]) -> tuple[str, ...]:
+    return tuple(
+        part and person_key(digest(key, f"pseudonym {n}", part), pseudonym=True) for n, part in enumerate(sent)
+    )
+
+
+def pseudonyms(browser_key: bytes, stated: Iterable[Any]) -> list[str]:
+    """The pseudonyms that the browser of a site sends for a patient, as ``static/upload/identity.js`` computes them.
+
+    Parameters
+    ----------
+    browser_key : bytes
+    stated : iterable of object
+        Patient number, name and birth date as pydicom returns them.
+
+    Returns
+    -------
+    list of str
+        Each 16 hexadecimal digits; empty for a value that is not stated or identifies nobody.
+    """
+    texts = ("\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value or "") for value in stated)
+    # an upper case may be decomposed again
+    plain = (unicodedata.normalize("NFC", _plain(unicodedata.normalize("NFC", text))) for text in texts)
+    return [part and digest(browser_key, kind, part) for kind, part in zip(_PARTS, plain, strict=True)]
+
+
+def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
     scanner = [
         str(dataset.get(k, "")).strip().upper()
         for k in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName")
@@ -204,10 +246,6 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
     if len(set(_significant(serial))) < 2:  # one repeated character, as de-identification leaves it
         serial = ""
     return {
-        "person_keys": tuple(
-            part and person_key(digest(key, f"{kind} {n}", part), pseudonym=bool(removed))
-            for n, part in enumerate(person)
-        ),
         "study_key": digest(key, "uid", _required(dataset, "StudyInstanceUID")),
         "series_key": digest(key, "uid", _required(dataset, "SeriesInstanceUID")),
         "instance_key": digest(key, "uid", _required(dataset, "SOPInstanceUID")),

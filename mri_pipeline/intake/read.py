@@ -162,7 +162,9 @@ def _files(count: int) -> str:
     return f"{count} file" + "s" * (count != 1)
 
 
-def read_headers(files: Sequence[Path], *, key: bytes = b"", limits: ReadLimits | None = None) -> HeaderReading:
+def read_headers(
+    files: Sequence[Path], *, key: bytes = b"", browser_key: bytes = b"", limits: ReadLimits | None = None
+) -> HeaderReading:
     """Read headers of untrusted DICOM files.
 
     Parameters
@@ -172,6 +174,8 @@ def read_headers(files: Sequence[Path], *, key: bytes = b"", limits: ReadLimits 
     key : bytes, optional
         Secret of the digests in `InstanceFacts`. With the secret of the trial, digests of a scanner or patient are
         equal in all uploads. Without it, a random secret is used for this call.
+    browser_key : bytes, optional
+        Key of the pseudonyms of the site (`mri_pipeline.intake.header_worker.read_one`).
     limits : ReadLimits, optional
 
     Returns
@@ -185,7 +189,7 @@ def read_headers(files: Sequence[Path], *, key: bytes = b"", limits: ReadLimits 
     reports: list[FileReport] = []
     crashes = 0
     while waiting:
-        done = _run_worker(waiting, key, limits)
+        done = _run_worker(waiting, key, browser_key, limits)
         reports += done
         waiting = waiting[len(done):]  # fmt: skip
         if waiting:
@@ -203,11 +207,14 @@ def read_headers(files: Sequence[Path], *, key: bytes = b"", limits: ReadLimits 
     )
 
 
-def _run_worker(waiting: Sequence[tuple[int, Path]], key: bytes, limits: ReadLimits) -> list[FileReport]:
+def _run_worker(
+    waiting: Sequence[tuple[int, Path]], key: bytes, browser_key: bytes, limits: ReadLimits
+) -> list[FileReport]:
     seconds = limits.base_s + round(limits.per_file_s * len(waiting))
     request = {
         "files": [(index, str(path)) for index, path in waiting],
         "key": key.hex(),
+        "browser_key": browser_key.hex(),
         "memory_bytes": limits.memory_bytes,
         "cpu_s": seconds,
     }

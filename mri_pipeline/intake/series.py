@@ -68,6 +68,8 @@ class OneVisit:
     ----------
     person_keys : tuple of 3 str
         Digests of patient number, name and birth date (`InstanceFacts.person_keys`), each of any image that states it.
+    pseudonym_keys : tuple of 3 str
+        `InstanceFacts.pseudonym_keys` in the same way.
     study_keys : frozenset of str
         Of all studies of the upload.
     notes : tuple of str
@@ -77,6 +79,7 @@ class OneVisit:
     """
 
     person_keys: tuple[str, str, str]
+    pseudonym_keys: tuple[str, str, str]
     study_keys: frozenset[str]
     notes: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
@@ -136,8 +139,13 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
         message = "expected the same patient data in all series, found a series with incomplete patient data"
         stated = all(number or (name and birth) for number, name, birth in persons)
         (notes if stated else queries).append(message)
-    number, name, birth = (max(person[part] for person in persons) for part in range(3))
-    return OneVisit((number, name, birth), studies, tuple(notes), tuple(queries))
+    pseudonyms = {i.pseudonym_keys for i in instances}
+    return OneVisit(_stated_by_any(persons), _stated_by_any(pseudonyms), studies, tuple(notes), tuple(queries))
+
+
+def _stated_by_any(keys: Iterable[tuple[str, str, str]]) -> tuple[str, str, str]:
+    number, name, birth = (max(parts) for parts in zip(*keys, strict=True))
+    return number, name, birth
 
 
 def _is_one_scanner(instances: Sequence[InstanceFacts]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 
@@ -74,6 +74,9 @@ class ScanIdentity:
         Statement of the site whether the scan came before the infusion of that visit. None if there is none.
     images : mapping of str to str
         Keyed digest of the voxels by contrast (`mri_pipeline.convert.pixels.pixels_key`).
+    pseudonyms : tuple of 3 str
+        Keyed digests of the pseudonyms that the site's browser would have sent for `person`
+        (`InstanceFacts.pseudonym_keys`). Each empty if `person` has it, and for scans of earlier versions.
     """
 
     person: tuple[str, str, str] = ("", "", "")
@@ -81,6 +84,7 @@ class ScanIdentity:
     shifted_day: int | None = None
     before_infusion: bool | None = None
     images: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    pseudonyms: tuple[str, str, str] = ("", "", "")
 
     def shares(self, other: ScanIdentity) -> bool:
         """True if both scans have the same patient, study or image.
@@ -100,6 +104,31 @@ class ScanIdentity:
             or not set(self.images.values()).isdisjoint(other.images.values())
         )
 
+    def agreement(self, other: ScanIdentity) -> list[bool | None]:
+        """Whether patient number, name and birth date agree.
+
+        Parameters
+        ----------
+        other : ScanIdentity
+
+        Returns
+        -------
+        list of 3 bool or None
+            None for a part that the scans do not state in one form, as the patient's data or as a pseudonym.
+
+        Examples
+        --------
+        >>> sent, removed = ScanIdentity(("1", "a", ""), pseudonyms=("p2", "pb", "")), ScanIdentity(("p2", "pc", "pz"))
+        >>> sent.agreement(removed)
+        [True, False, None]
+        """
+        return [_agree(one, two) for one, two in zip(self._forms, other._forms, strict=True)]
+
+    @property
+    def _forms(self) -> tuple[tuple[str, str], ...]:
+        """Each part as stated and as a pseudonym."""
+        return tuple(zip(self.person, self.pseudonyms, strict=True))
+
     def same_person(self, other: ScanIdentity) -> bool:
         """True if the patient data agree: the number, or name and birth date, and nothing that contradicts them.
 
@@ -113,7 +142,7 @@ class ScanIdentity:
         Returns
         -------
         bool
-            Parts that are not known are not compared, nor a part of the patient's data with a pseudonym.
+            Parts that are not known in one form are not compared (`agreement`).
 
         Examples
         --------
@@ -121,12 +150,15 @@ class ScanIdentity:
         >>> one.same_person(typing_error), one.same_person(ScanIdentity(("1", "b", "x")))
         (True, False)
         """
-        number, name, birth = (
-            a == b if comparable(a, b) else None for a, b in zip(self.person, other.person, strict=True)
-        )
+        number, name, birth = self.agreement(other)
         if number:
             return name or (name is None and birth is not False)
         return bool(name and birth)
+
+
+def _agree(one: Iterable[str], other: Sequence[str]) -> bool | None:
+    pairs = [(a, b) for a in one for b in other if comparable(a, b)]
+    return any(a == b for a, b in pairs) if pairs else None
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,8 @@ def _stored_keys(session: Session, row: ScanRow) -> list[KeyRow]:
 
 def _keys(identity: ScanIdentity) -> list[tuple[str, str]]:
     """Kind and value of the keys of an identity that are known."""
-    person = [(kind, key) for kind, key in zip(_PERSON, identity.person, strict=True) if key]
+    both = (*zip(_PERSON, identity.person, strict=True), *zip(_PERSON, identity.pseudonyms, strict=True))
+    person = [(kind, key) for kind, key in both if key]
     return [*person, *((_STUDY, key) for key in sorted(identity.studies))]
 
 
@@ -257,9 +258,11 @@ def withdrawn_images(session: Session, subject: str, visit: str, identity: ScanI
 def _identity(session: Session, row: ScanRow) -> ScanIdentity:
     images = session.scalars(select(ImageRow).filter_by(subject=row.subject, visit=row.visit))
     keys = _stored_keys(session, row)
-    number, name, birth = (next((k.key for k in keys if k.kind == kind), "") for kind in _PERSON)
+    # in order: the digest of a pseudonym comes after that of the patient's data
+    number, name, birth = ((*(k.key for k in keys if k.kind == kind), "", "")[:2] for kind in _PERSON)
     return ScanIdentity(
-        person=(number, name, birth),
+        person=(number[0], name[0], birth[0]),
+        pseudonyms=(number[1], name[1], birth[1]),
         studies=frozenset(k.key for k in keys if k.kind == _STUDY),
         shifted_day=row.shifted_day,
         before_infusion={answer: stated for stated, answer in _ANSWERS.items()}[row.before_infusion],

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from sqlalchemy import Engine, delete, update
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.one_time_codes import new_secret, step_of
+from mri_pipeline.core.one_time_codes import STEP_S, new_secret, step_of
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.schema import SecondFactorRow
 from mri_pipeline.registry.trail import append
+
+MINUTES_TO_CONFIRM: Final = 15
+"""A secret expires if no code of it is entered within this time."""
 
 
 class SecondFactors:
@@ -70,7 +74,8 @@ class SecondFactors:
                 session.delete(row)
                 session.flush()
             secret = new_secret()
-            session.add(SecondFactorRow(account=account.upper(), secret=secret, confirmed_at="", last_step=0))
+            now = int(time.time()) // STEP_S
+            session.add(SecondFactorRow(account=account.upper(), secret=secret, confirmed_at="", last_step=now))
         return secret
 
     def confirm(self, account: str, code: str) -> bool:
@@ -83,12 +88,15 @@ class SecondFactors:
         Returns
         -------
         bool
-            False for a wrong code, or without a secret that awaits one.
+            False for a wrong code, or without a secret of the last `MINUTES_TO_CONFIRM` that awaits one.
         """
+        now_s = time.time()
         with writing(self._engine) as session:
             row = session.get(SecondFactorRow, account.upper())
-            step = None if row is None or row.confirmed_at else step_of(row.secret, code, now_s=time.time())
-            if row is None or step is None:
+            if row is None or row.confirmed_at or now_s >= row.last_step * STEP_S + MINUTES_TO_CONFIRM * 60:
+                return False
+            step = step_of(row.secret, code, now_s=now_s)
+            if step is None:
                 return False
             row.confirmed_at, row.last_step = utc_now(), step
             append(session, AuditAction.SECOND_FACTOR_ADDED, "", {}, reader=account)
@@ -134,7 +142,9 @@ class SecondFactors:
         """
         with writing(self._engine) as session:
             gone = session.connection().execute(
-                delete(SecondFactorRow).where(SecondFactorRow.account == account.upper())
+                delete(SecondFactorRow).where(
+                    SecondFactorRow.account == account.upper(), SecondFactorRow.confirmed_at != ""
+                )
             )
             if not gone.rowcount:
                 return False

@@ -54,10 +54,7 @@ def checked_account(
         If they do not belong together, or the code is wrong or was used.
     """
     room = room_of(request)
-    sessions = room.registry.sessions
-    attempt = sessions.begin_attempt(login, request.client.host if request.client else "")
-    if attempt is None:
-        raise LockedOutError
+    attempt = _begun_attempt(request, login)
     person = room.people.account(login)
     try:
         account = require_password(person or _nobody(), password)
@@ -69,8 +66,45 @@ def checked_account(
     if person is None or wrong:
         room.registry.audit(purpose, reader="" if person is None else person.code)
         raise WrongPasswordError
-    sessions.succeeded(attempt)
+    room.registry.sessions.succeeded(attempt)
     return person, account
+
+
+def confirm_app(request: Request, account: str, code: str) -> bool:
+    """Take the new secret of an authenticator app into use. A wrong code counts as a failed login.
+
+    Parameters
+    ----------
+    request : Request
+    account : str
+        Code of the person who is signed in.
+    code : str
+
+    Returns
+    -------
+    bool
+        As `SecondFactors.confirm`.
+
+    Raises
+    ------
+    LockedOutError
+        If there were too many failed attempts. The code is not checked.
+    """
+    registry = room_of(request).registry
+    attempt = _begun_attempt(request, account)
+    if not registry.second_factors.confirm(account, code):
+        registry.audit(AuditAction.LOGIN_REFUSED, reader=account)
+        return False
+    registry.sessions.succeeded(attempt)
+    return True
+
+
+def _begun_attempt(request: Request, login: str) -> int:
+    address = request.client.host if request.client else ""
+    attempt = room_of(request).registry.sessions.begin_attempt(login, address)
+    if attempt is None:
+        raise LockedOutError
+    return attempt
 
 
 @cache

@@ -26,6 +26,7 @@ from reading_centre.web.login import (
     LockedOutError,
     WrongPasswordError,
     checked_account,
+    confirm_app,
 )
 from reading_centre.web.render import MENUS, form_of, message_of, minute, page
 
@@ -173,9 +174,15 @@ async def _authenticator_confirm(request: Request) -> Response:
 
 
 def _authenticator_confirmed(request: Request, code: str) -> Response:
-    if room_of(request).registry.second_factors.confirm(user_of(request).code, code):
-        return RedirectResponse("/authenticator", 303)
-    error = "The code is wrong. Check the clock of the device and enter the present code, or begin again."
+    try:
+        if confirm_app(request, user_of(request).code, code):
+            return RedirectResponse("/authenticator", 303)
+    except LockedOutError:
+        return _authenticator_form(request, LOCKED_OUT, 429)
+    error = (
+        "The code is wrong, or the secret is older than 15 minutes. Check the clock of the device and enter the "
+        "present code, or begin again."
+    )
     return _authenticator_form(request, error, 422, again="yes")
 
 

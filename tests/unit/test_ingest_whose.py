@@ -9,9 +9,11 @@ from dataclasses import replace
 import pydicom
 import pytest
 
+from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import ComplianceError, UploadRefusedError, UsageError
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.provenance import settings_digest
+from mri_pipeline.intake.header_worker import pseudonyms
 from qc import decision
 from reading_centre import cli
 from reading_centre.use_cases.trial import staging
@@ -83,6 +85,59 @@ def test_another_patient_is_accepted_only_for_a_reason(trial, tmp_path):
     assert last.details["patient_changed"] == "name changed by marriage"
     ingest(trial, upload(tmp_path / "c", day=84, patient=married, specs=FLAIR), "wk12")
     assert len(agree(trial)) == 3
+
+
+def without_names(trial, folder, *, site="S01", **more):
+    """A visit as the browser of the site sends it."""
+    key, sent = Sealed.open(trial).browser_key(site), upload(folder, specs=FLAIR, **more)
+    for path in sent.iterdir():
+        dataset = pydicom.dcmread(path)
+        number, name, birth = pseudonyms(key, [dataset.PatientID, dataset.PatientName, dataset.PatientBirthDate])
+        dataset.PatientID, dataset.PatientName, dataset.PatientBirthDate = (
+            f"PSN-{number}",
+            f"PSN-{name}^{birth}",
+            "",
+        )
+        dataset.save_as(path)
+    return sent
+
+
+def named(_trial, folder, **more):
+    return upload(folder, specs=FLAIR, **more)
+
+
+@pytest.mark.parametrize(("first", "second"), [(named, without_names), (without_names, named)])
+@pytest.mark.requirement("INTAKE-07")
+def test_a_patient_is_known_with_and_without_names(trial, tmp_path, first, second):
+    """Names in another case, of another patient, and of another subject."""
+    done = ingest(trial, first(trial, tmp_path / "a"))
+    spelt = replace(Patient(), name="MUSTERMANN^ERIKA^^")
+    same = ingest(trial, second(trial, tmp_path / "b", day=28, patient=spelt), "wk04")
+    assert [query for query in same.queries if "patient" in query] == []
+    another = second(trial, tmp_path / "c", day=84, patient=replace(Patient(), name="Falsch^Franz"))
+    with pytest.raises(ComplianceError, match="found a patient with another name"):
+        ingest(trial, another, "wk12")
+    twice = ingest(trial, second(trial, tmp_path / "d", day=85), subject="0002")
+    assert "expected a patient of one subject, found the patient of another subject" in twice.queries
+    assert {scan.subject for scan in agree(trial)} == {done.subject, twice.subject}
+
+
+def test_a_patient_that_cannot_be_compared_is_a_query_to_the_site(trial, tmp_path):
+    """An earlier version stored no pseudonyms of named scans."""
+    ingest(trial, upload(tmp_path / "a", specs=FLAIR))
+    with closing(sqlite3.connect(trial.registry_file)) as raw, raw:
+        assert raw.execute("DELETE FROM keys WHERE key LIKE 'p%'").rowcount == 3
+    ingest(
+        trial, without_names(trial, tmp_path / "b", day=28, patient=replace(Patient(), name="Neu^Nina")), "wk04"
+    )
+    with opened(trial) as registry:
+        (question,) = [
+            q.question for q in registry.site_queries.all() if q.question.rule == "patient_not_compared"
+        ]
+    assert question.message.startswith("expected patient data that can be compared with those of visit wk00")
+    assert (
+        question.to_do == "confirm that the patient is the same, or send one visit again in the way of the other"
+    )
 
 
 def test_days_against_the_order_of_visits_are_refused_and_a_missed_window_is_a_query(trial, tmp_path):

@@ -117,11 +117,49 @@ def test_wrong_codes_lock_the_account_out(room, clock):
     assert login(room, code=code_at(secret, STEP + 1)) == 429
 
 
+def begun(client):
+    """The secret of an app that is being added."""
+    answer = client.post("/authenticator", data={"password": PASSWORD})
+    return re.search(r'id="secret">([A-Z2-7]{32})<', answer.text)[1]
+
+
+def confirmed(client, code):
+    return client.post("/authenticator/confirm", data={"code": code}).status_code
+
+
+def test_wrong_first_codes_lock_the_account_out_and_are_in_the_audit_trail(room, clock):
+    client = browser(room, "R1")
+    secret = begun(client)
+    assert [confirmed(client, f"{n:06}") for n in range(5)] == [422] * 5
+    assert confirmed(client, code_at(secret, STEP)) == login(room) == 429
+    assert not room.registry.second_factors.is_on("R1")
+    refused = room.registry.audit_entries(AuditAction.LOGIN_REFUSED)
+    assert [entry.reader for entry in refused] == ["R1"] * 5
+
+
+def test_a_right_first_code_ends_the_count(room, clock):
+    client = browser(room, "R1")
+    secret = begun(client)
+    assert [confirmed(client, f"{n:06}") for n in range(4)] == [422] * 4
+    assert confirmed(client, code_at(secret, STEP)) == 303
+    assert login(room, code="000000") == 401  # the first failure, not the fifth
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(15 * 60 - STEP_S, 303), (15 * 60, 422)])
+def test_a_secret_without_a_code_expires_after_15_minutes(room, clock, seconds, status):
+    client = browser(room, "R1")
+    secret = begun(client)
+    clock[0] += seconds
+    assert confirmed(client, code_at(secret, int(clock[0]) // STEP_S)) == status
+    assert room.registry.second_factors.is_on("R1") is (status == 303)
+    if status == 422:  # begin again
+        assert confirmed(client, code_at(begun(client), int(clock[0]) // STEP_S)) == 303
+
+
 def test_an_app_that_was_not_confirmed_is_not_asked_for(room, clock):
     client = browser(room, "R1")
-    first = client.post("/authenticator", data={"password": PASSWORD})
-    second = client.post("/authenticator", data={"password": PASSWORD})
-    assert first.text != second.text
+    assert begun(client) != begun(client)
+    assert room.registry.audit_entries(AuditAction.SECOND_FACTOR_REMOVED) == []
     assert login(room) == 303
     assert not room.registry.second_factors.is_on("R1")
 

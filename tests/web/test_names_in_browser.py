@@ -246,6 +246,20 @@ def test_pseudonyms_tell_patients_apart_and_know_a_patient_again(original):
     assert set(elsewhere).isdisjoint(known)  # another site's key
 
 
+@pytest.mark.parametrize("charset", ["ISO_IR 100", "ISO_IR 192"])
+@pytest.mark.parametrize("name", ["Mustermann^Erika", "müller weiß^søren^^", "ANONYMOUS", ""])
+def test_the_reading_centre_computes_the_pseudonyms_of_the_browser(original, charset, name):
+    """An upload with names is compared with one without."""
+    dataset = pydicom.dcmread(original)
+    dataset.SpecificCharacterSet, dataset.PatientName = charset, name
+    dataset.save_as(original)
+    named = read_one(0, original, KEY, bytes.fromhex(SITE["key"])).facts
+    removed = read_one(0, cleaned(original), KEY, bytes.fromhex(SITE["key"])).facts
+    assert named.pseudonym_keys == removed.person_keys
+    assert all(named.pseudonym_keys) is (name not in {"", "ANONYMOUS"})
+    assert (removed.pseudonym_keys, read_one(0, original, KEY).facts.pseudonym_keys) == (("", "", ""),) * 2
+
+
 def test_what_is_not_read_is_said(original, tmp_path):
     written = {}
     for syntax in (ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian):  # as the meta information states

@@ -94,6 +94,7 @@ class Unpack(IntakeStep):
 class _ReadHeadersInputSpec(BaseInterfaceInputSpec):
     unpacked = _domain_object("files of the upload")
     trial = traits.Str(mandatory=True, desc="folder of the trial, for the keys of patients, studies and scanners")
+    site = traits.Str(mandatory=True, desc="code of the site, for the pseudonyms of its browser; empty: none")
 
 
 class _ReadHeadersOutputSpec(TraitedSpec):
@@ -107,8 +108,10 @@ class ReadHeaders(IntakeStep):
     output_spec = _ReadHeadersOutputSpec
 
     def _step(self, runtime: Any) -> dict[str, Any]:  # noqa: ARG002
-        key = Sealed.open(Trial(Path(self.inputs.trial))).secret("intake")
-        return {"reading": read_headers(self.inputs.unpacked.files, key=key)}
+        sealed, site = Sealed.open(Trial(Path(self.inputs.trial))), self.inputs.site
+        browser_key = sealed.browser_key(site) if site else b""
+        reading = read_headers(self.inputs.unpacked.files, key=sealed.secret("intake"), browser_key=browser_key)
+        return {"reading": reading}
 
 
 class _ChooseInputSpec(BaseInterfaceInputSpec):

@@ -92,7 +92,7 @@ class SecondFactorRow(Base):
     confirmed_at : str
         UTC (ISO 8601) of the first code; empty until then.
     last_step : int
-        Time step of the latest code that was used.
+        Time step of the latest code that was used; until the first one, that in which the secret was made.
     """
 
     __tablename__ = "second_factors"

@@ -110,7 +110,7 @@ class KeyRow(Base):
     Attributes
     ----------
     kind : str
-        ``number``, ``name``, ``birth`` (of the patient) or ``study``.
+        ``number``, ``name``, ``birth`` (of the patient: the digest of its data and that of its pseudonym) or ``study``.
     key : str
         As in `mri_pipeline.registry.records.ScanIdentity`.
     """

@@ -20,6 +20,7 @@ _TO_DO: Final = {
     "one_visit": "confirm that all series are of this patient and this visit",
     "contrast_timing": "state which T1 was acquired before and which after the contrast agent",
     "enhancement": "state whether and when the contrast agent was given; send the T1 after it",
+    "patient_not_compared": "confirm that the patient is the same, or send one visit again in the way of the other",
     "patient_elsewhere": "check the subject's number and whose images these are",
     "before_infusion": "state with the same upload whether the scan came before the infusion",
     "withdrawn": "state why images that were withdrawn are sent again",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import hmac
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -200,8 +198,7 @@ class SitePortal:
             ``key`` (of this site, hexadecimal), ``placeholders`` (values that identify nobody) and ``common`` (words
             of DICOM, which are no identity of an institution or physician).
         """
-        secret = Sealed.open(self._trial).secret("browser")
-        key = hmac.new(secret, self.site.code.encode(), hashlib.sha256).hexdigest()
+        key = Sealed.open(self._trial).browser_key(self.site.code).hex()
         return {"key": key, "placeholders": sorted(PLACEHOLDERS), "common": sorted(COMMON)}
 
     # queries

@@ -111,6 +111,7 @@ def decide_upload(desk: UploadDesk, upload: Path, work: Path, context: UploadCon
         desk.protocol,
         UploadPurpose.VISIT,
         code=code,
+        site=desk.protocol.site(context.site).code,
         cleared=release.cleared,
         previous=_compared_with(desk, code, context.visit),
         overruled=release.protocol,
@@ -195,6 +196,7 @@ def measures_of_refused(
 def _identity(checked: CheckedUpload, decided: DecidedVisit, before_infusion: bool | None) -> ScanIdentity:  # noqa: FBT001
     return ScanIdentity(
         person=checked.person_keys,
+        pseudonyms=checked.pseudonym_keys,
         studies=checked.study_keys,
         shifted_day=None if decided.shifted_date is None else decided.shifted_date.toordinal(),
         before_infusion=before_infusion,
