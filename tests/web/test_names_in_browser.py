@@ -6,6 +6,7 @@ The module of the site's page runs in the Node.js that comes with Playwright.
 import dataclasses
 import hashlib
 import hmac
+import itertools
 import json
 import re
 import subprocess
@@ -246,8 +247,15 @@ def test_pseudonyms_tell_patients_apart_and_know_a_patient_again(original):
     assert set(elsewhere).isdisjoint(known)  # another site's key
 
 
-@pytest.mark.parametrize("charset", ["ISO_IR 100", "ISO_IR 192"])
-@pytest.mark.parametrize("name", ["Mustermann^Erika", "müller weiß^søren^^", "ANONYMOUS", ""])
+IN_CHARSETS = [
+    *itertools.product(["ISO_IR 100", "ISO_IR 192"], ["Mustermann^Erika", "müller weiß^søren^^", "ANONYMOUS", ""]),
+    ("ISO_IR 101", "Kováčová^Jana"), ("ISO_IR 144", "Иванов^Иван"), ("ISO_IR 126", "Παπάς^Νίκος"),
+    ("GB18030", "王^小东"), ("GBK", "王^小东"), (["", "ISO 2022 IR 149"], "Hong=洪^吉洞"),
+    (["", "ISO 2022 IR 149"], "홍^길동"), (["", "ISO 2022 IR 87"], "山田^太郎"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("charset", "name"), IN_CHARSETS)
 def test_the_reading_centre_computes_the_pseudonyms_of_the_browser(original, charset, name):
     """An upload with names is compared with one without."""
     dataset = pydicom.dcmread(original)

@@ -7,11 +7,11 @@ const DECODERS = new Map([
   ["ISO_IR 101", "iso-8859-2"], ["ISO_IR 109", "iso-8859-3"], ["ISO_IR 110", "iso-8859-4"], ["ISO_IR 144", "iso-8859-5"],
   ["ISO_IR 127", "iso-8859-6"], ["ISO_IR 126", "iso-8859-7"], ["ISO_IR 138", "iso-8859-8"], ["ISO_IR 148", "iso-8859-9"],
   ["ISO_IR 203", "iso-8859-15"], ["ISO_IR 166", "windows-874"], ["ISO_IR 13", "shift_jis"], ["ISO_IR 87", "iso-2022-jp"],
-  ["ISO_IR 149", "euc-kr"], ["ISO_IR 58", "gb18030"], ["ISO_IR 192", "utf-8"], ["GB18030", "gb18030"], ["GBK", "gbk"],
+  ["ISO_IR 149", "euc-kr"], ["ISO_IR 192", "utf-8"], ["GB18030", "gb18030"], ["GBK", "gbk"],
 ]);
 const LATIN1 = ["", "ISO_IR 6", "ISO_IR 100"];
-/** Escape sequences of Korean and Chinese. The decoders know their bytes without them. */
-const ESCAPES = /\x1b\$\)[AC]/g;
+/** Escape sequence of Korean. The decoder knows its bytes without it. */
+const KOREAN = /\x1b\$\)C/g;
 
 /** The bytes of a value as characters of Latin-1. @param {Uint8Array} value */
 export function latin1(value) {
@@ -39,7 +39,7 @@ export function decoderOf(stated) {
   if (!label && !several.every((term, at) => at === 0 && LATIN1.includes(term))) throw new UnreadError("a character set that is not read here");
   return (value) => {
     if (value.every((byte) => byte < 0x80 && byte !== 0x1b)) return latin1(value).replace(/[\0 ]+$/, "");
-    const bytes = Uint8Array.from(latin1(value).replace(ESCAPES, ""), (letter) => letter.charCodeAt(0));
+    const bytes = Uint8Array.from(latin1(value).replace(KOREAN, ""), (letter) => letter.charCodeAt(0));
     const text = label ? decoded(label, bytes) : latin1(bytes);
     if (text.includes("\x1b")) throw new UnreadError("a text is not in its character set");
     return text.replace(/[\0 ]+$/, "");
