@@ -196,7 +196,7 @@ class SitePortal:
         -------
         dict
             ``key`` (of this site, hexadecimal), ``placeholders`` (values that identify nobody) and ``common`` (words
-            that are no names).
+            of DICOM, which are no identity of an institution or physician).
         """
         key = Sealed.open(self._trial).browser_key(self.site.code).hex()
         return {"key": key, "placeholders": sorted(PLACEHOLDERS), "common": sorted(COMMON)}

@@ -22,7 +22,7 @@ export class Chosen {
 
   /**
    * @param {{ file: File, path: string }[]} found
-   * @param {import("./dicom.js").Identity} identity @param {(done: number, of: number) => void} report
+   * @param {import("./identity.js").Identity} identity @param {(done: number, of: number) => void} report
    * @returns {Promise<Chosen | null>} null if there is nothing to send
    */
   static async of(found, identity, report) {
@@ -57,7 +57,7 @@ export async function filesOfDrop(items) {
 /**
  * The files without names. If one of the DICOM files cannot be read here, all are sent as they are: pseudonyms and names
  * of one patient would look like two patients.
- * @param {File[]} files @param {import("./dicom.js").Identity} identity @param {(done: number, of: number) => void} report
+ * @param {File[]} files @param {import("./identity.js").Identity} identity @param {(done: number, of: number) => void} report
  * @returns {Promise<{ blobs: Blob[], whole: number }>}
  */
 async function namesRemoved(files, identity, report) {

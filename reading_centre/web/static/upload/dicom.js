@@ -3,7 +3,12 @@
  * Pixel data are neither read nor changed: the new file is a new header before the old pixel data.
  */
 
-import { byteText } from "./identity.js";
+import { decoderOf, latin1, readings } from "./charset.js";
+import { IDENTIFYING, SENT } from "./elements.js";
+import { SHORTEST_WITHIN } from "./search.js";
+import { UnreadError } from "./unread.js";
+
+export { UnreadError };
 
 const PREAMBLE = 132;
 const MAGIC = [...new TextEncoder().encode("DICM")];
@@ -19,33 +24,17 @@ const SEQUENCE_END = 0xfffee0dd;
 const PADDING = 0xfffcfffc;
 const PIXEL_DATA = 0x7fe00010;
 const TRANSFER_SYNTAX = 0x00020010;
+const META_VERSION = 0x00020001;
 const SOP_CLASS = 0x00020002;
+const CHARACTER_SET = 0x00080005;
 const PATIENT_NAME = 0x00100010;
 const PATIENT_ID = 0x00100020;
 const BIRTH_DATE = 0x00100030;
-/** Other numbers, other names, and the name at birth. */
-const OTHER_NAMES = [0x00101000, 0x00101001, 0x00101005];
-const CHARACTER_SET = 0x00080005;
 const LONG_VRS = new Set(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]);
-/** Types whose texts are searched for names of the patient; without a type, all are. */
-const TEXT_VRS = new Set(["", "AE", "CS", "LO", "SH", "UC", "UN"]);
-/** Types that are not kept: free text, names of persons, and bytes of which nobody knows what they mean. */
-const NEVER = new Set(["LT", "PN", "ST", "UR", "UT", "OB", "OW", "OD", "OF", "OL", "OV"]);
-const OF_META = new Set([0x00020001, SOP_CLASS, 0x00020003, TRANSFER_SYNTAX, 0x00020012, 0x00020013]);
-/** What of group 0008 says how an image was made; the rest of the group names people, institutions and requests. */
-const OF_IMAGE = new Set([
-  CHARACTER_SET, 0x00080008, 0x00080016, 0x00080018, 0x00080020, 0x00080021, 0x00080022, 0x00080023, 0x0008002a, 0x00080030,
-  0x00080031, 0x00080032, 0x00080033, 0x00080060, 0x00080070, 0x00081010, 0x0008103e, 0x00081090, 0x00089007, 0x00089205,
-  0x00089206, 0x00089207, 0x00089208, 0x00089209,
-]);
-const GROUPS = new Set([0x0018, 0x0020, 0x0028, 0x2050, 0x5200]);
-/** Elements of these groups that identify: StudyID, comments, and the equipment that a study came through. */
-const NEVER_TAGS = new Set([0x00200010, 0x00204000, 0x00184000, 0x00284000, 0x0018a001, 0x00209158, 0x00181400]);
-/** Names of the device. It is recognised by them; they are not searched for names of the patient. */
-const OF_DEVICE = new Set([0x00080070, 0x00081010, 0x00081090, 0x00181000]);
-
-/** A file that is no DICOM file, or one of a form that is not read here. */
-export class UnreadError extends Error {}
+const BINARY_VRS = new Set(["", "US", "SS", "UL", "SL", "FL", "FD"]);
+const OF_META = new Set([META_VERSION, SOP_CLASS, 0x00020003, TRANSFER_SYNTAX, 0x00020012]);
+/** A decimal number, a date, a time or a UID. Other values of these types are searched as texts. */
+const NUMERIC = /^[-+.,:\d\\ eE\0]*$/;
 
 /** Of the bytes that are there, more are needed. */
 class MoreError extends Error {}
@@ -91,12 +80,6 @@ class Reader {
 /** @param {number} tag */
 const groupOf = (tag) => Math.floor(tag / 0x10000);
 
-/** @param {number} tag @param {string} vr */
-function isKept(tag, vr) {
-  if (tag % 0x10000 === 0 || NEVER.has(vr) || NEVER_TAGS.has(tag)) return false;
-  return groupOf(tag) === 0x0008 ? OF_IMAGE.has(tag) : GROUPS.has(groupOf(tag));
-}
-
 /** Header of an element. @param {number} tag @param {string} vr @param {number} length @param {boolean} explicit */
 function headOf(tag, vr, length, explicit) {
   const long = explicit && LONG_VRS.has(vr);
@@ -125,34 +108,44 @@ function looksLikeItems(value) {
   return value.length >= 8 && value[0] === 0xfe && value[1] === 0xff && value[2] === 0x00 && value[3] === 0xe0;
 }
 
-/** Go to the end of a sequence or item of undefined length. @param {Reader} reader @param {number} end tag of its delimiter */
-function skipUntil(reader, end) {
+/** Go behind fragments. @param {Reader} reader */
+function skipFragments(reader) {
   for (;;) {
-    const { tag, vr, length } = reader.head();
-    if (tag === end) return;
-    if (length !== UNDEFINED) reader.take(length);
-    else if (tag === ITEM) skipUntil(reader, ITEM_END);
-    else skipSequence(reader, vr);
+    const { tag, length } = reader.head();
+    if (tag === SEQUENCE_END) return;
+    if (tag !== ITEM || length === UNDEFINED) throw new UnreadError("an element has no length");
+    reader.take(length);
   }
 }
 
-/** @param {Reader} reader @param {string} vr UN: its elements have no types */
-function skipSequence(reader, vr) {
-  const { explicit } = reader;
-  if (vr === "UN") reader.explicit = false;
-  skipUntil(reader, SEQUENCE_END);
-  reader.explicit = explicit;
+/** What a data set with all its sequences has: identities, and texts that are sent with the letters of a name within a word. */
+class Found {
+  /** @type {{ tag: number, text: string }[]} */
+  identities = [];
+  /** @type {Map<string, number>} */
+  texts = new Map();
+  /** Identities that are not within a sequence. @type {Map<number, string>} */
+  outer = new Map();
+
+  /** @param {string} kind of the element @param {string} text */
+  addText(kind, text) {
+    if (kind === "NUMBER" && NUMERIC.test(text)) return;
+    const within = kind === "CS" ? SHORTEST_WITHIN + 1 : SHORTEST_WITHIN;
+    this.texts.set(text, Math.min(within, this.texts.get(text) ?? within));
+  }
 }
 
 /**
- * The kept elements up to an end.
+ * The elements up to an end that are sent.
  * @param {Reader} reader @param {{ end: number, stop: number }} until position, or tag before which or with which they end
- * @param {(tag: number, value: Uint8Array) => Uint8Array} clean of texts
- * @param {Map<number, Uint8Array>} people takes the values of the elements of the patient
+ * @param {Found} found takes identities and texts
+ * @param {(value: Uint8Array) => string} decode
+ * @param {boolean} sent false within a sequence that is not sent
  * @returns {{ tag: number, bytes: Uint8Array[] }[]}
  */
-function filtered(reader, until, clean, people) {
+function filtered(reader, until, found, decode, sent) {
   const kept = [];
+  let hasText = false;
   while (reader.at < until.end) {
     const from = reader.at;
     const { tag, vr, length } = reader.head();
@@ -160,36 +153,78 @@ function filtered(reader, until, clean, people) {
       if (tag === PIXEL_DATA) reader.at = from;
       return kept;
     }
-    if (length === UNDEFINED) {
-      if (!["SQ", "", "UN"].includes(vr)) throw new UnreadError("an element has no length");
-      if (vr !== "UN" && isKept(tag, "SQ")) kept.push({ tag, bytes: sequence(reader, tag, Infinity, clean) });
-      else skipSequence(reader, vr);
+    const kind = sent ? SENT.get(tag) : undefined;
+    if (kind) requireKind(kind, vr);
+    if (kind === "SQ" || vr === "SQ" || length === UNDEFINED) {
+      const bytes = sequence(reader, { tag, vr, length }, found, decode, kind === "SQ");
+      if (kind === "SQ") kept.push({ tag, bytes });
+      else if (kind) throw new UnreadError("a sequence in place of a value");
       continue;
     }
-    const start = reader.at;
     const value = reader.value(length);
-    if (groupOf(tag) === 0x0010) people.set(tag, value);
-    if (!isKept(tag, vr) || (vr === "UN" && looksLikeItems(value))) continue;
-    if (vr === "SQ" || (vr === "" && looksLikeItems(value))) {
-      const inner = new Reader(reader.bytes.subarray(0, start + length), start, reader.explicit, true);
-      kept.push({ tag, bytes: sequence(inner, tag, start + length, clean) });
-    } else {
-      const cleaned = TEXT_VRS.has(vr) && !OF_DEVICE.has(tag) ? clean(tag, value) : value;
-      kept.push({ tag, bytes: [headOf(tag, vr, cleaned.length, reader.explicit), cleaned] });
+    if (tag === CHARACTER_SET) {
+      if (hasText) throw new UnreadError("texts before their character set");
+      decode = decoderOf(value);
     }
+    if (IDENTIFYING.has(tag)) {
+      found.identities.push(...readings(value, decode).map((text) => ({ tag, text })));
+      if (until.stop === PIXEL_DATA) found.outer.set(tag, decode(value));
+    }
+    if (kind && kind !== "BINARY") readings(value, decode).forEach((text) => found.addText(kind, text));
+    hasText ||= IDENTIFYING.has(tag) || Boolean(kind);
+    if (kind) kept.push({ tag, bytes: [headOf(tag, vr, length, reader.explicit), value] });
+    else if (["", "UN"].includes(vr) && looksLikeItems(value)) searchItems(value, found, decode);
   }
   return kept;
 }
 
-/** A sequence with its kept elements, without lengths. @param {Reader} reader @param {number} tag @param {number} end @param {any} clean */
-function sequence(reader, tag, end, clean) {
+/** Refuse a type that could hide a name. @param {string} kind @param {string} vr */
+function requireKind(kind, vr) {
+  const fits = kind === "SQ" ? ["SQ", ""].includes(vr) : kind !== "BINARY" || BINARY_VRS.has(vr);
+  if (!fits) throw new UnreadError("an element of another type");
+}
+
+/** Identities in a value of unknown type that is perhaps a sequence; it is not sent. @param {Uint8Array} value @param {Found} found @param {any} decode */
+function searchItems(value, found, decode) {
+  try {
+    sequence(new Reader(value, 0, false, true), { tag: 0, vr: "", length: value.length }, found, decode, false);
+  } catch (error) {
+    if (!(error instanceof UnreadError || error instanceof RangeError)) throw error;
+  }
+}
+
+/**
+ * A sequence with its elements that are sent, without lengths.
+ * @param {Reader} reader behind its head @param {{ tag: number, vr: string, length: number }} head
+ * @param {Found} found @param {(value: Uint8Array) => string} decode @param {boolean} sent
+ * @returns {Uint8Array[]}
+ */
+function sequence(reader, { tag, vr, length }, found, decode, sent) {
+  if (length !== UNDEFINED) {
+    const start = reader.take(length);
+    const inner = new Reader(reader.bytes.subarray(0, start + length), start, reader.explicit, true);
+    return items(inner, tag, start + length, found, decode, sent);
+  }
+  if (!["SQ", "UN", ""].includes(vr)) {
+    skipFragments(reader);
+    return [];
+  }
+  const { explicit } = reader;
+  reader.explicit = explicit && vr !== "UN"; // elements within have no types
+  const bytes = items(reader, tag, Infinity, found, decode, sent);
+  reader.explicit = explicit;
+  return bytes;
+}
+
+/** @param {Reader} reader @param {number} tag @param {number} end @param {Found} found @param {any} decode @param {boolean} sent */
+function items(reader, tag, end, found, decode, sent) {
   const out = [headOf(tag, "SQ", UNDEFINED, reader.explicit)];
   while (reader.at < end) {
     const { tag: item, length } = reader.head();
     if (item === SEQUENCE_END) break;
     if (item !== ITEM) throw new UnreadError("a sequence has no items");
     const until = length === UNDEFINED ? { end: Infinity, stop: ITEM_END } : { end: reader.at + length, stop: -1 };
-    const elements = filtered(reader, until, clean, new Map()).flatMap(({ bytes }) => bytes);
+    const elements = filtered(reader, until, found, decode, sent).flatMap(({ bytes }) => bytes);
     out.push(headOf(ITEM, "", UNDEFINED, false), ...elements, headOf(ITEM_END, "", 0, false));
   }
   return [...out, headOf(SEQUENCE_END, "", 0, false)];
@@ -202,8 +237,11 @@ function metaOf(reader) {
   while (reader.at + 2 <= reader.bytes.length && reader.view.getUint16(reader.at, true) === 0x0002) {
     const { tag, vr, length } = reader.head();
     const value = reader.value(length);
-    texts.set(tag, String.fromCharCode(...value.subarray(0, 128)).replace(/[\0 ]+$/, ""));
-    if (OF_META.has(tag)) kept.push(headOf(tag, vr, length, true), value);
+    if (!OF_META.has(tag)) continue;
+    const text = latin1(value).replace(/[\0 ]+$/, "");
+    if (tag !== META_VERSION && !NUMERIC.test(text)) throw new UnreadError("a UID that is none");
+    texts.set(tag, text);
+    kept.push(headOf(tag, vr, length, true), value);
   }
   const size = kept.reduce((total, part) => total + part.length, 0);
   const bytes = new Uint8Array(4);
@@ -239,27 +277,11 @@ async function afterFragments(file, place) {
   return file.size;
 }
 
-/** Values of the patient as texts. @param {Map<number, Uint8Array>} people @param {boolean} utf8 */
-function personOf(people, utf8) {
-  const decoder = new TextDecoder(utf8 ? "utf-8" : "latin1");
-  const text = (/** @type {number} */ tag) => decoder.decode(people.get(tag) ?? new Uint8Array()).replace(/[\0 ]+$/, "");
-  const known = [PATIENT_ID, PATIENT_NAME, BIRTH_DATE, ...OTHER_NAMES].map(text);
-  const spelt = known.flatMap((one) => [one, one.toUpperCase(), one.toLowerCase()]);
-  const bytes = [...spelt, ...spelt.map((one) => byteText(new TextEncoder().encode(one)))];
-  return { number: text(PATIENT_ID), name: text(PATIENT_NAME), birth: text(BIRTH_DATE), bytes };
-}
-
-/**
- * @typedef {{ number: string, name: string, birth: string, bytes: string[] }} Person bytes: all names and numbers, a character for each byte, in Latin-1 and UTF-8
- * @typedef {{ pseudonyms: (person: Person) => Promise<{ number: string, name: string }>,
- *   masked: (person: Person) => (value: Uint8Array) => Uint8Array }} Identity
- */
-
 /**
  * A DICOM file without what names a person.
- * @param {File} file @param {Identity} identity
+ * @param {File} file @param {import("./identity.js").Identity} identity
  * @returns {Promise<Blob | null>} null for the directory of a medium, which is not sent
- * @throws {UnreadError} if it is not read here
+ * @throws {UnreadError} if it is not read here, or if a text that is sent holds an identity
  */
 export async function withoutNames(file, identity) {
   for (let size = FIRST_BYTES; ; size *= 4) {
@@ -273,7 +295,7 @@ export async function withoutNames(file, identity) {
   }
 }
 
-/** @param {File} file @param {Uint8Array} bytes its first ones @param {Identity} identity */
+/** @param {File} file @param {Uint8Array} bytes its first ones @param {import("./identity.js").Identity} identity */
 async function cleaned(file, bytes, identity) {
   const whole = bytes.length >= file.size;
   if (!isDicom(bytes)) throw new UnreadError("no DICOM file");
@@ -283,10 +305,15 @@ async function cleaned(file, bytes, identity) {
   if (!meta.syntax || [DEFLATED, BIG_ENDIAN].includes(meta.syntax)) throw new UnreadError("a transfer syntax that is not read here");
   const explicit = meta.syntax !== IMPLICIT;
   const until = { end: whole ? bytes.length : Infinity, stop: PIXEL_DATA };
-  const { person, reader, kept } = filteredTwice(() => new Reader(bytes, first.at, explicit, whole), until, identity);
+  const reader = new Reader(bytes, first.at, explicit, whole);
+  const found = new Found();
+  const kept = filtered(reader, until, found, decoderOf(new Uint8Array()), true);
+  const holdsIdentity = identity.search(found.identities);
+  if ([...found.texts].some(([text, within]) => holdsIdentity(text, within))) throw new UnreadError("a description holds patient data");
   const pixels = reader.at < file.size ? [file.slice(reader.at)] : [];
   if (pixels.length) await requireNothingAfterPixels(file, reader.at, explicit);
-  const { number, name } = await identity.pseudonyms(person);
+  const [patientNumber, patientName, birth] = [PATIENT_ID, PATIENT_NAME, BIRTH_DATE].map((tag) => found.outer.get(tag) ?? "");
+  const { number, name } = await identity.pseudonyms({ number: patientNumber, name: patientName, birth });
   const elements = [
     ...kept, { tag: PATIENT_NAME, bytes: textElement(PATIENT_NAME, "PN", name, explicit) },
     { tag: PATIENT_ID, bytes: textElement(PATIENT_ID, "LO", number, explicit) },
@@ -294,22 +321,6 @@ async function cleaned(file, bytes, identity) {
   const preamble = new Uint8Array(PREAMBLE);
   preamble.set(MAGIC, PREAMBLE - MAGIC.length);
   return new Blob(/** @type {BlobPart[]} */ ([preamble, ...meta.parts, ...elements.flatMap((element) => element.bytes), ...pixels]));
-}
-
-/** The person first, then the kept elements: some that may repeat the name come before it. */
-function filteredTwice(begin, until, identity) {
-  /** @type {Map<number, Uint8Array>} */
-  const people = new Map();
-  let charset = "";
-  filtered(begin(), until, (tag, value) => {
-    if (tag === CHARACTER_SET) charset += byteText(value);
-    return value;
-  }, people);
-  const person = personOf(people, charset.includes("192"));
-  const mask = identity.masked(person);
-  const reader = begin();
-  const kept = filtered(reader, until, (tag, value) => (tag === CHARACTER_SET ? value : mask(value)), new Map());
-  return { person, reader, kept };
 }
 
 /** True for a file with the signature of DICOM, or one that begins like a data set without it. @param {Uint8Array} bytes */

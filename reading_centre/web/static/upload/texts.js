@@ -19,7 +19,8 @@ export const TEXTS = {
   files: (count, whole, size) => `${files(count)}, ${megabytes(size)}.` +
     (whole < count ? ` Names, birth dates and numbers were removed from ${files(count - whole)}.` : ""),
   /** @param {number} count */
-  whole: (count) => `${files(count)} cannot be read in this browser. I agree that ${count === 1 ? "it is" : "they are"} sent whole. ` +
+  whole: (count) => `${files(count)} ${count === 1 ? "is" : "are"} not cleaned in this browser: an archive, no DICOM file, or DICOM of which one ` +
+    `file cannot be read here or has patient data in a description. I agree that ${count === 1 ? "it is" : "they are"} sent whole. ` +
     "Names, birth dates and numbers are removed at the reading centre, before anybody sees the images.",
   /** @param {number} received @param {number} size @param {boolean} interrupted */
   progress: (received, size, interrupted) =>
