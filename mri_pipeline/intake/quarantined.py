@@ -21,6 +21,8 @@ from mri_pipeline.intake.quarantine import REASON_FILE
 _LOG = logging.getLogger(__name__)
 _REMOVED: Final = "removed-"
 """Prefix of the copy of a settled entry that is being removed."""
+_WAIT_S: Final = 120.0
+"""For another process that settles entries. It may wait 60 s for the registry."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,32 @@ def quarantine_entry(folder: Path, name: str) -> QuarantineEntry:
     return _entry(file)
 
 
+@contextmanager
+def settling(folder: Path) -> Iterator[None]:
+    """Hold the lock of the outcomes of all entries.
+
+    Parameters
+    ----------
+    folder : Path
+        The quarantine of the trial.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    LockedError
+        If another process has it for two minutes.
+    """
+    with exclusive(folder / "settle.lock", wait_s=_WAIT_S):
+        yield
+
+
 def settle_entry(folder: Path, entry: QuarantineEntry, *, outcome: str, now: dt.datetime) -> None:
     """Record the outcome of an entry, once. `remove_settled` then removes its copy of the upload.
+
+    The caller holds `settling`, so that two processes do not record two outcomes.
 
     Parameters
     ----------

@@ -6,12 +6,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
+from mri_pipeline.registry.acceptances import accepted_as
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.requirements import require_texts
 from mri_pipeline.registry.schema import AuditRow, ReleaseRow
-from mri_pipeline.registry.trail import append
+from mri_pipeline.registry.trail import append, entries
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Releases:
         self._engine = engine
 
     def of(self, upload_digest: str) -> Release:
-        """All decisions on an upload.
+        """The decisions on an upload since it was discarded last, if it ever was.
 
         Parameters
         ----------
@@ -65,6 +67,7 @@ class Releases:
             rows = session.scalars(
                 select(ReleaseRow).filter_by(upload_digest=upload_digest).order_by(ReleaseRow.id)
             ).all()
+            rows = rows[_withdrawn(session, upload_digest) :] if rows else rows
         return Release(
             any(row.protocol for row in rows),
             frozenset(element for row in rows for element in row.cleared),
@@ -108,8 +111,10 @@ class Releases:
             }  # fmt: skip
             append(session, AuditAction.UPLOAD_RELEASED, site, details, reader=by)
 
-    def discard(self, entry: str, *, upload_digest: str, site: str, reason: str, by: str) -> None:
-        """Audit the decision to discard an entry of the quarantine.
+    def discard(
+        self, entry: str, *, upload_digest: str, site: str, dummy_run: bool, refused: str, reason: str, by: str
+    ) -> bool:
+        """Audit the decision to discard an entry of the quarantine. Earlier releases of the upload count no more.
 
         Parameters
         ----------
@@ -119,8 +124,15 @@ class Releases:
             SHA-256 of the upload.
         site : str
             Code of the site.
+        dummy_run, refused
+            As in `accepted_as`.
         reason, by : str
             Why and who, without patient data.
+
+        Returns
+        -------
+        bool
+            False if the upload was accepted since its refusal. Nothing is entered then.
 
         Raises
         ------
@@ -130,7 +142,10 @@ class Releases:
         require_texts(reason=reason, by=by)
         details = {"upload": upload_digest, "entry": entry, "reason": reason, "by": by}
         with writing(self._engine) as session:
+            if accepted_as(session, upload_digest, dummy_run=dummy_run, refused=refused) is not None:
+                return False
             append(session, AuditAction.REFUSED_UPLOAD_DISCARDED, site, details, reader=by)
+            return True
 
     def discarded(self) -> set[str]:
         """Names of the entries of the quarantine that were discarded.
@@ -142,3 +157,32 @@ class Releases:
         rows = select(AuditRow.details).filter_by(action=AuditAction.REFUSED_UPLOAD_DISCARDED.value)
         with reading(self._engine) as session:
             return {details["entry"] for details in session.scalars(rows)}
+
+    def accepted_as(self, upload_digest: str, *, dummy_run: bool, refused: str) -> str | None:
+        """For what an upload was accepted after its refusal (`mri_pipeline.registry.acceptances.accepted_as`).
+
+        Parameters
+        ----------
+        upload_digest : str
+            SHA-256 of the upload.
+        dummy_run, refused
+            As there.
+
+        Returns
+        -------
+        str or None
+        """
+        with reading(self._engine) as session:
+            return accepted_as(session, upload_digest, dummy_run=dummy_run, refused=refused)
+
+
+def _withdrawn(session: Session, upload_digest: str) -> int:
+    """How many releases of an upload are older than its last discard."""
+    released = withdrawn = 0
+    for entry in entries(session, (AuditAction.UPLOAD_RELEASED, AuditAction.REFUSED_UPLOAD_DISCARDED)):
+        if entry.details.get("upload") == upload_digest:
+            if entry.action == AuditAction.UPLOAD_RELEASED:
+                released += 1
+            else:
+                withdrawn = released
+    return withdrawn

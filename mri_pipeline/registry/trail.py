@@ -59,7 +59,9 @@ def in_parts(session: Session, query: Select[Any]) -> Iterator[Row[Any]]:
         part = session.execute(later.limit(_ENTRIES_AT_A_TIME)).all()
 
 
-def entries(session: Session, actions: Collection[str] = (), *, after: int = 0) -> Iterator[AuditEntry]:
+def entries(
+    session: Session, actions: Collection[str] = (), *, after: int = 0, targets: Collection[str] = ()
+) -> Iterator[AuditEntry]:
     """The audit trail, oldest first.
 
     Parameters
@@ -69,6 +71,8 @@ def entries(session: Session, actions: Collection[str] = (), *, after: int = 0) 
         Only entries of these actions; all entries if it is empty.
     after : int
         Only entries with a higher number.
+    targets : collection of str
+        Only entries with these targets; with all targets if it is empty.
 
     Yields
     ------
@@ -82,6 +86,8 @@ def entries(session: Session, actions: Collection[str] = (), *, after: int = 0) 
         query = query.where(AuditRow.seq > after)
     if actions:
         query = query.where(AuditRow.action.in_([str(action) for action in actions]))
+    if targets:
+        query = query.where(AuditRow.target.in_([*targets]))
     values: list[Any]
     for *values, details in in_parts(session, query):
         yield AuditEntry(**dict(zip(names, values, strict=True)), details=_details(details))

@@ -18,12 +18,12 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.intake.quarantined import remove_settled
 from mri_pipeline.registry import Registry, Use
 from reading_centre.use_cases.reading.room import ReadingRoom
 from reading_centre.use_cases.reading.signature import finish_signed
 from reading_centre.use_cases.trial.people import finish_passwords
 from reading_centre.use_cases.trial.storage import no_free_port
+from reading_centre.use_cases.uploads.desk import settle_decided
 from reading_centre.use_cases.uploads.jobs import Worker, lanes_with_work
 from reading_centre.use_cases.uploads.waiting import sweep_uploads
 from reading_centre.web.app import create_app
@@ -110,7 +110,7 @@ def _sweeping(trial: Trial, registry: Registry, worker: Worker) -> Iterator[None
         while True:
             try:
                 sweep_uploads(trial, registry)
-                remove_settled(trial.quarantine)
+                settle_decided(trial, registry)
                 for lane in lanes_with_work(trial, registry):
                     worker.start(lane)
             except Exception as error:  # noqa: BLE001 - the next sweep may succeed

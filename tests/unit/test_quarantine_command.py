@@ -3,6 +3,8 @@
 import datetime as dt
 import json
 import sqlite3
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -32,6 +34,7 @@ from mri_pipeline.registry.releases import Releases
 from qc import decision
 from qc.findings import Finding
 from reading_centre import cli
+from reading_centre.use_cases import serve
 from reading_centre.use_cases.trial.init import init_trial
 from reading_centre.use_cases.uploads import desk as upload_desk
 from reading_centre.use_cases.uploads import quarantine as quarantine_use_case
@@ -392,6 +395,235 @@ def test_one_of_two_entries_of_an_upload_is_discarded(trial, tmp_path):
     assert [quarantine_entry(trial.quarantine, name).outcome for name in names] == ["discarded", "accepted"]
 
 
+def killed_before_the_outcome(monkeypatch, act):
+    with monkeypatch.context() as patch:
+        killed_at(patch, "before the outcome")
+        with pytest.raises(KeyboardInterrupt):
+            act()
+
+
+def refused_dummy_run(trial, folder, monkeypatch):
+    limits = [Finding("snr", Action.REFUSE, "expected 30, found 20", Contrast.FLAIR)]
+    monkeypatch.setattr("qc.acceptance.judge_images", lambda measures, protocol: limits)
+    with pytest.raises(ComplianceError, match="expected 30, found 20"):
+        receive_dummy_run(trial.root, factory.write_visit(folder, SMALL), site="S02")
+    return list_quarantine(trial.root)[-1].name
+
+
+def discard_is_refused(trial, name, capsys, outcome="accepted"):
+    """It prints the outcome that it found and enters nothing; the copy is deleted."""
+    before = [action for action, _ in actions(trial)].count(DISCARDED)
+    assert cli.invoke(["quarantine", "discard", str(trial.root), name, "--reason", "twice", "--by", "QC"]) == 2
+    assert f"{name}: this entry is settled already ({outcome})" in capsys.readouterr().err
+    assert [action for action, _ in actions(trial)].count(DISCARDED) == before
+    assert quarantine_entry(trial.quarantine, name).outcome == outcome
+    assert [path for path in identified(trial) if path.parent.name == name] == []
+
+
+@pytest.mark.parametrize("visit", ["wk04", "wk12"])
+def test_an_upload_that_a_killed_process_has_accepted_is_not_discarded(
+    trial, tmp_path, monkeypatch, capsys, visit
+):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    thickness_is(trial, "query", "refuse")
+    if visit == "wk04":
+        killed_before_the_outcome(monkeypatch, lambda: retry_upload(trial.root, name, subject=NUMBER))
+    else:
+        killed_before_the_outcome(monkeypatch, lambda: send(trial, tmp_path / "up2", visit=visit))
+    assert len(identified(trial)) == 1
+    discard_is_refused(trial, name, capsys, "accepted" if visit == "wk04" else "accepted as wk12")
+
+
+@pytest.mark.parametrize("by", ["a person", "the limits"])
+@pytest.mark.parametrize("persons", [0, 1])
+def test_a_dummy_run_that_a_killed_process_has_accepted_is_not_discarded(
+    trial, tmp_path, monkeypatch, capsys, by, persons
+):
+    if persons:
+        text = trial.protocol_file.read_text()
+        assert "persons = 0" in text
+        trial.protocol_file.write_text(text.replace("persons = 0", f"persons = {persons}"))
+    name = refused_dummy_run(trial, tmp_path / "up", monkeypatch)
+
+    def decided():
+        decide_dummy_run(trial.root, site="S02", accept=True, reason="phantom", by="QC")
+
+    if by == "a person":
+        killed_before_the_outcome(monkeypatch, decided)
+    else:
+        monkeypatch.setattr("qc.acceptance.judge_images", lambda measures, protocol: [])
+        if persons:  # the limits accept it, and nobody has decided
+            retry_upload(trial.root, name)
+            assert discard_upload(trial.root, name, reason="moved", by="QC").outcome == "discarded"
+            return
+        killed_before_the_outcome(monkeypatch, lambda: retry_upload(trial.root, name))
+    discard_is_refused(trial, name, capsys)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("moment", ["before the check", "after the check"])
+def test_an_upload_that_is_accepted_during_a_discard_is_not_discarded(
+    trial, tmp_path, monkeypatch, capsys, killed, moment
+):
+    """The ingest of the site does not take the lock of the entry. It may be killed before it records the outcome."""
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    thickness_is(trial, "query", "refuse")
+    place, attribute = (Releases, "discard") if moment == "after the check" else (quarantine_use_case, "_waiting")
+    real, sent = getattr(place, attribute), []
+
+    def accepted_first(*args, **more):
+        if not sent:
+            sent.append(name)
+            with monkeypatch.context() as patch:
+                if killed or moment == "after the check":  # it would wait for the discard
+                    patch.setattr(upload_desk, "settle_upload", lambda *_, **__: None)
+                send(trial, tmp_path / "up2")
+        return real(*args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, attribute, accepted_first)
+        discard_is_refused(trial, name, capsys)
+    assert sent == [name]
+
+
+def test_an_upload_that_was_accepted_before_it_was_refused_is_discarded(trial, tmp_path):
+    """The same scan, sent once more for another visit, within the second of its acceptance or later."""
+    send(trial, tmp_path / "up")
+    name = refused(trial, tmp_path / "up2", ComplianceError, "expected", visit="wk12")
+    entry = quarantine_entry(trial.quarantine, name)
+    assert [one.name for one in list_quarantine(trial.root)] == [name]
+    with opened(trial) as registry:
+        assert registry.upload(registry.state().subjects[0].code, "wk04") == entry.sha256
+    assert discard_upload(trial.root, name, reason="sent twice", by="QC").outcome == "discarded"
+
+
+@pytest.mark.parametrize("scanner", [False, True])
+def test_a_refused_dummy_run_at_an_accepted_site_is_discarded(trial, tmp_path, monkeypatch, scanner):
+    with opened(trial) as registry:
+        registry.record_dummy_run("S02", accepted=True, upload_digest="d0")
+    if not scanner:
+        monkeypatch.setattr(upload_desk.UploadDesk, "by_scanner", lambda *_: {"scanner": None, "measures": {}})
+    name = refused_dummy_run(trial, tmp_path / "up", monkeypatch)
+    with closing(sqlite3.connect(trial.registry_file)) as raw:
+        site = raw.execute("SELECT gate, dummy_run_digest FROM sites WHERE code = 'S02'").fetchone()
+    assert site == ("accepted" if scanner else "refused", quarantine_entry(trial.quarantine, name).sha256)
+    assert discard_upload(trial.root, name, reason="sent twice", by="QC").outcome == "discarded"
+
+
+def test_the_second_outcome_of_an_entry_is_not_recorded(trial, tmp_path, monkeypatch):
+    """Two processes record two outcomes at once: each waits for the other."""
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    entry, seen = quarantine_entry(trial.quarantine, name), []
+    write = quarantined.write_atomic
+    with ThreadPoolExecutor(2) as pool, opened(trial) as registry, monkeypatch.context() as patch:
+
+        def slow(*args):
+            if not seen:
+                seen.append(pool.submit(upload_desk.settle_upload, trial, registry, entry.sha256, kind="visit"))
+                time.sleep(0.3)
+            write(*args)
+
+        patch.setattr(quarantined, "write_atomic", slow)
+        assert discard_upload(trial.root, name, reason="sent twice", by="QC").outcome == "discarded"
+        seen[0].result()
+    assert quarantine_entry(trial.quarantine, name).outcome == "discarded"
+
+
+def test_a_release_does_not_outlive_a_discard(trial, tmp_path, monkeypatch):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+
+    def full(*_, **__):
+        raise UsageError("expected room on the disk, found none")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(quarantine_use_case, "receive_visit", full)
+        with pytest.raises(UsageError, match="expected room on the disk"):
+            release_upload(trial.root, name, reason="old scanner", by="QC", subject=NUMBER)
+    discard_upload(trial.root, name, reason="scan of another trial", by="DM")
+    again = refused(trial, tmp_path / "up2", ComplianceError, "at most 3 mm")
+    assert quarantine_entry(trial.quarantine, again).sha256 == quarantine_entry(trial.quarantine, name).sha256
+    result = release_upload(trial.root, again, reason="agreed", by="QC", subject=NUMBER)  # a later one counts
+    assert any(query.endswith("(accepted by the reading centre)") for query in result.queries)
+    with opened(trial) as registry:
+        release = registry.releases.of(quarantine_entry(trial.quarantine, name).sha256)
+    assert (release.protocol, release.reason) == (True, "agreed")
+
+
+def test_the_releases_of_another_upload_count_after_a_discard(trial, tmp_path):
+    with opened(trial) as registry:
+        for digest in ("a" * 64, "b" * 64):
+            registry.releases.enter(digest, site="S01", reason=digest[0], by="QC", protocol=True)
+        assert registry.releases.discard(
+            "E1", upload_digest="a" * 64, site="S01", dummy_run=False, refused="2024-01-01T00:00:00+00:00",
+            reason="r", by="QC",
+        )  # fmt: skip
+        assert [registry.releases.of(digest * 64).protocol for digest in "ab"] == [False, True]
+
+
+def test_nobody_discards_an_upload_during_its_release(trial, tmp_path, monkeypatch):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    require, said = quarantine_use_case._require_subject, []
+
+    def between(*args, **more):
+        if not said:
+            with pytest.raises(UsageError, match="a retry of this upload is in progress") as caught:
+                discard_upload(trial.root, name, reason="sent by mistake", by="DM")
+            said.append(caught)
+        return require(*args, **more)
+
+    monkeypatch.setattr(quarantine_use_case, "_require_subject", between)
+    assert release_upload(trial.root, name, reason="old scanner", by="QC", subject=NUMBER).visit == "wk04"
+    assert len(said) == 1
+    assert DISCARDED not in [action for action, _ in actions(trial)]
+
+
+def test_a_discard_before_the_lock_of_a_release_is_seen(trial, tmp_path, monkeypatch):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    lock, done = quarantine_use_case.only_user, []
+
+    def later(folder, digest):
+        if not done:
+            done.append(name)
+            discard_upload(trial.root, name, reason="sent by mistake", by="DM")
+        return lock(folder, digest)
+
+    monkeypatch.setattr(quarantine_use_case, "only_user", later)
+    with pytest.raises(UsageError, match=r"this entry is settled already \(discarded\)"):
+        release_upload(trial.root, name, reason="old scanner", by="QC", subject=NUMBER)
+    assert "upload released" not in [action for action, _ in actions(trial)]
+
+
+@pytest.mark.parametrize("outcome", ["discarded", "accepted"])
+def test_an_outcome_that_was_not_recorded_is_shown_and_completed_by_the_server(
+    trial, tmp_path, monkeypatch, capsys, outcome
+):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    other = refused(trial, tmp_path / "other", ComplianceError, "expected FLAIR", SMALL[1:])
+    thickness_is(trial, "query", "refuse")
+    killed_before_the_outcome(monkeypatch, {
+        "discarded": lambda: discard_upload(trial.root, name, reason="consent withdrawn", by="QC"),
+        "accepted": lambda: retry_upload(trial.root, name, subject=NUMBER),
+    }[outcome])  # fmt: skip
+    assert quarantine_entry(trial.quarantine, name).outcome == ""
+    assert run_json(capsys, "show", trial.root, name)["outcome"] == outcome
+    assert [entry["name"] for entry in run_json(capsys, "list", trial.root)] == [other]
+    assert [entry["outcome"] for entry in run_json(capsys, "list", trial.root, "--all")] == [outcome, ""]
+    assert len(identified(trial)) == 2
+    ended = threading.Event()
+    monkeypatch.setattr(serve, "lanes_with_work", lambda *_: ended.set() or ())
+    with opened(trial) as registry, serve._sweeping(trial, registry, SimpleNamespace()):
+        assert ended.wait(30)
+    assert [path.parent.name for path in identified(trial)] == [other]
+    assert [quarantine_entry(trial.quarantine, one).outcome for one in (name, other)] == [outcome, ""]
+
+
 def test_a_verdict_in_the_report_alone_accepts_nothing(trial, capsys):
     """The report is written before the verdict is recorded, and it stays when a later dummy run is refused."""
     first, second = "a" * 64, "b" * 64
@@ -438,7 +670,8 @@ def test_copies_are_removed_by_one_process(trial, tmp_path):
     for number in range(2000):
         (entry.upload / f"MUSTERMANN_{number}.dcm").touch()
     with quarantined.only_user(trial.quarantine, entry.sha256):
-        upload_desk.settle_upload(trial, entry.sha256, kind="visit", visit="wk04")
+        with opened(trial) as registry:
+            upload_desk.settle_upload(trial, registry, entry.sha256, kind="visit", visit="wk04")
         assert identified(trial) == [entry.upload]
     with ThreadPoolExecutor(4) as pool:
         assert [*pool.map(quarantined.remove_settled, [trial.quarantine] * 4)] == [None] * 4

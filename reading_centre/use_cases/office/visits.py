@@ -12,10 +12,10 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.intake.deidentify import Blinding
-from mri_pipeline.intake.quarantined import quarantine_entries
 from mri_pipeline.registry import QueryState, Registry, ScanState, SubjectState
 from reading_centre.use_cases.office.status import status_text
 from reading_centre.use_cases.office.visit_plan import Due, planned_windows
+from reading_centre.use_cases.uploads.desk import decided_entries
 
 AWAITED = frozenset({ScanState.MISSING, ScanState.REFUSED})
 """States of a visit that awaits a scan."""
@@ -101,7 +101,7 @@ def site_overview(
     state, queries = registry.state(), Counter[tuple[str, str, str, QueryState]]()
     for query in registry.site_queries.all():
         queries[query.site, query.subject, query.visit, query.state] += 1
-    waiting = Counter(entry.site for entry in quarantine_entries(trial.quarantine) if not entry.outcome)
+    waiting = Counter(entry.site for entry in decided_entries(trial, registry) if not entry.outcome)
     due = due_visits(trial, protocol, registry, state.subjects, today=today)
 
     def row(subject: SubjectState) -> SubjectVisits:

@@ -7,7 +7,7 @@ import errno
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,13 @@ from mri_pipeline.core.errors import UploadRefusedError, UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.intake.quarantine import measure_upload, quarantine
-from mri_pipeline.intake.quarantined import quarantine_entries, remove_settled, settle_entry
+from mri_pipeline.intake.quarantined import (
+    QuarantineEntry,
+    quarantine_entries,
+    remove_settled,
+    settle_entry,
+    settling,
+)
 from mri_pipeline.registry import Registry, ScannerFacts, Use
 from qc.scan_profile import ScanProfile
 from qc.scanner_identity import Scanner, is_another_scanner, is_entry_of
@@ -208,40 +214,94 @@ class UploadDesk:
         visit : str
             Label of the visit for which it was accepted.
         """
-        settle_upload(self.trial, digest, kind=kind, visit=visit)
+        settle_upload(self.trial, self.registry, digest, kind=kind, visit=visit)
 
 
-def settle_upload(trial: Trial, digest: str, *, kind: str, visit: str = "") -> None:
+def settle_upload(trial: Trial, registry: Registry, digest: str, *, kind: str, visit: str = "") -> None:
     """Settle the waiting quarantine entries of an upload that was accepted. Their copies are deleted.
 
-    Parameters
-    ----------
-    trial : Trial
-    digest, kind, visit
-        As in `UploadDesk.settle_waiting`.
-    """
-    now = dt.datetime.now(tz=dt.UTC)
-    for entry in quarantine_entries(trial.quarantine):
-        if entry.sha256 == digest and entry.kind == kind and not entry.outcome:
-            outcome = ACCEPTED if entry.visit in ("", visit) else f"{ACCEPTED} as {visit}"
-            settle_entry(trial.quarantine, entry, outcome=outcome, now=now)
-    remove_settled(trial.quarantine)
-
-
-def settle_discarded(trial: Trial, registry: Registry) -> None:
-    """Settle the quarantine entries that the audit trail states as discarded. Copies of settled entries are deleted.
+    An entry that was discarded before stays so.
 
     Parameters
     ----------
     trial : Trial
     registry : Registry
+    digest, kind, visit
+        As in `UploadDesk.settle_waiting`.
     """
-    waiting = [entry for entry in quarantine_entries(trial.quarantine) if not entry.outcome]
-    discarded = registry.releases.discarded() if waiting else set()
-    for entry in waiting:
-        if entry.name in discarded:
-            settle_entry(trial.quarantine, entry, outcome=DISCARDED, now=dt.datetime.now(tz=dt.UTC))
+    same = [
+        entry for entry in quarantine_entries(trial.quarantine) if (entry.sha256, entry.kind) == (digest, kind)
+    ]
+    if any(not entry.outcome for entry in same):
+        with settling(trial.quarantine):
+            discarded = registry.releases.discarded()
+            for entry in same:
+                outcome = DISCARDED if entry.name in discarded else _accepted(entry, visit)
+                settle_entry(trial.quarantine, entry, outcome=outcome, now=dt.datetime.now(tz=dt.UTC))
     remove_settled(trial.quarantine)
+
+
+def decided_entries(trial: Trial, registry: Registry, *, accepted: bool = True) -> list[QuarantineEntry]:
+    """All quarantine entries, oldest first, with their outcomes also if a killed process has not recorded them.
+
+    Parameters
+    ----------
+    trial : Trial
+    registry : Registry
+    accepted : bool, optional
+        False: only the outcome of a discard is taken from the registry.
+
+    Returns
+    -------
+    list of QuarantineEntry
+    """
+    entries = quarantine_entries(trial.quarantine)
+    discarded = registry.releases.discarded() if any(not entry.outcome for entry in entries) else set()
+
+    def outcome(entry: QuarantineEntry) -> str:
+        if entry.name in discarded:
+            return DISCARDED
+        visit = registry.releases.accepted_as(entry.sha256, **refusal_of(entry)) if accepted else None
+        return "" if visit is None else _accepted(entry, visit)
+
+    return [entry if entry.outcome else replace(entry, outcome=outcome(entry)) for entry in entries]
+
+
+def settle_decided(trial: Trial, registry: Registry, *, accepted: bool = True) -> None:
+    """Record the outcomes that killed processes have not recorded. Copies of settled entries are deleted.
+
+    Parameters
+    ----------
+    trial, registry, accepted
+        As in `decided_entries`.
+    """
+    waiting = {entry.name for entry in quarantine_entries(trial.quarantine) if not entry.outcome}
+    decided = decided_entries(trial, registry, accepted=accepted) if waiting else ()
+    for entry in decided:
+        if entry.outcome and entry.name in waiting:
+            with settling(trial.quarantine):
+                settle_entry(trial.quarantine, entry, outcome=entry.outcome, now=dt.datetime.now(tz=dt.UTC))
+    remove_settled(trial.quarantine)
+
+
+def refusal_of(entry: QuarantineEntry) -> dict[str, Any]:
+    """Kind and time of a refused upload, as arguments of `mri_pipeline.registry.releases.Releases`.
+
+    Parameters
+    ----------
+    entry : QuarantineEntry
+
+    Returns
+    -------
+    dict
+        ``dummy_run`` and ``refused``.
+    """
+    return {"dummy_run": entry.kind == "dummy run", "refused": entry.received}
+
+
+def _accepted(entry: QuarantineEntry, visit: str) -> str:
+    """Outcome of an entry whose upload was accepted for a visit, or as a dummy run."""
+    return ACCEPTED if entry.visit in ("", visit) else f"{ACCEPTED} as {visit}"
 
 
 def _located(upload: Path) -> Path:
@@ -295,7 +355,7 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
         if settle:
             sweep(trial.work)
             sweep_uploads(trial, registry)
-            settle_discarded(trial, registry)
+            settle_decided(trial, registry)
             settle_all(trial, protocol, registry)
         yield UploadDesk(upload, trial, protocol, registry, Sealed.open(trial))
 

@@ -18,13 +18,13 @@ from mri_pipeline.core.errors import (
 )
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.intake.quarantine import measure_upload
-from mri_pipeline.intake.quarantined import quarantine_entry, remove_settled
+from mri_pipeline.intake.quarantined import quarantine_entry
 from mri_pipeline.registry import Gate, Registry
 from mri_pipeline.registry.job_records import Job, JobKind, JobState
 from reading_centre.use_cases.analysis.subject_reports import refresh_reports
 from reading_centre.use_cases.office.quality import quality_overview
 from reading_centre.use_cases.reading.agreement import write_agreement
-from reading_centre.use_cases.uploads.desk import ACCEPTED, upload_desk
+from reading_centre.use_cases.uploads.desk import ACCEPTED, settle_decided, upload_desk
 from reading_centre.use_cases.uploads.dummy_run.receive import ReceivedDummyRun, receive_dummy_run
 from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report
 from reading_centre.use_cases.uploads.ingest.visit import ReceivedVisit, receive_visit
@@ -64,7 +64,7 @@ def settled_before(
     with suppress(UsageError):
         entry = quarantine_entry(trial.quarantine, job.entry)
         if entry.outcome.startswith(ACCEPTED):
-            remove_settled(trial.quarantine)
+            settle_decided(trial, registry)
             gates = registry.scanner_gates.all(job.site) if entry.kind == DUMMY_RUN else ()
             states = (gate.state.value for gate in gates if gate.latest_digest == entry.sha256)
             outcome = {"notes": [_DONE_BEFORE], "gate": next(states, Gate.ACCEPTED.value)}

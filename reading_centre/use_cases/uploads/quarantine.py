@@ -24,11 +24,12 @@ from mri_pipeline.intake.quarantined import (
     quarantine_entry,
     remove_settled,
     settle_entry,
+    settling,
 )
-from mri_pipeline.registry import Registry
+from mri_pipeline.registry import Registry, Use
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.trial.storage import storage_faults
-from reading_centre.use_cases.uploads.desk import settle_discarded
+from reading_centre.use_cases.uploads.desk import DISCARDED, decided_entries, refusal_of, settle_decided
 from reading_centre.use_cases.uploads.dummy_run.receive import ReceivedDummyRun, receive_dummy_run
 from reading_centre.use_cases.uploads.ingest.visit import ReceivedVisit, receive_visit
 
@@ -45,14 +46,18 @@ def list_quarantine(folder: Path, *, settled: bool = False) -> list[QuarantineEn
     folder : Path
         Folder of the trial.
     settled : bool, optional
-        True: with the entries that were accepted or tried again.
+        True: with the entries that were accepted, discarded or tried again.
 
     Returns
     -------
     list of QuarantineEntry
     """
-    entries = quarantine_entries(Trial.existing(folder).quarantine)
-    return [entry for entry in entries if settled or not entry.outcome]
+    return [entry for entry in _decided(Trial.existing(folder)) if settled or not entry.outcome]
+
+
+def _decided(trial: Trial) -> list[QuarantineEntry]:
+    with Registry.open(trial, load_protocol(trial.protocol_file), Use.SHOW) as registry:
+        return decided_entries(trial, registry)
 
 
 def show_quarantine(folder: Path, name: str) -> QuarantineEntry:
@@ -74,7 +79,9 @@ def show_quarantine(folder: Path, name: str) -> QuarantineEntry:
     UsageError
         If there is no such entry.
     """
-    return quarantine_entry(Trial.existing(folder).quarantine, name)
+    trial = Trial.existing(folder)
+    entry = quarantine_entry(trial.quarantine, name)
+    return entry if entry.outcome else next(one for one in _decided(trial) if one.name == name)
 
 
 def retry_upload(
@@ -213,31 +220,32 @@ def release_upload(
         FLAIR or missing slices.
     """
     trial = Trial.existing(folder)
-    entry = _waiting(trial, name)
-    cleared = [element for tag in clear_identity for element in _cleared(tag, entry)]
-    _require_releasable(entry, cleared)
-    _require_subject(trial, entry, subject=subject, visit=visit)
-    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
-        registry.releases.enter(
-            entry.sha256, site=entry.site, reason=reason, by=by, protocol=not cleared, cleared=cleared
+    with _only_retry(trial, name):  # nobody discards the upload between the checks and the decision
+        entry = _waiting(trial, name)
+        cleared = [element for tag in clear_identity for element in _cleared(tag, entry)]
+        _require_releasable(entry, cleared)
+        _require_subject(trial, entry, subject=subject, visit=visit)
+        with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+            registry.releases.enter(
+                entry.sha256, site=entry.site, reason=reason, by=by, protocol=not cleared, cleared=cleared
+            )
+        return _retried(
+            trial,
+            entry,
+            subject=subject,
+            visit=visit,
+            replace_because=replace_because,
+            before_infusion=before_infusion,
+            patient_changed=patient_changed,
+            stated=stated,
         )
-    return retry_upload(
-        folder,
-        name,
-        subject=subject,
-        visit=visit,
-        replace_because=replace_because,
-        before_infusion=before_infusion,
-        patient_changed=patient_changed,
-        stated=stated,
-    )
 
 
 def discard_upload(folder: Path, name: str, *, reason: str, by: str) -> QuarantineEntry:
     """Discard a refused upload that waits in quarantine. Its copy is deleted after the decision is audited.
 
-    If the process is killed in between, the next upload or command on an entry deletes it. The entry and its reason
-    stay.
+    If the process is killed in between, the next upload, retry, release or discard deletes it, and `serve` every 15
+    minutes; the entry is shown as discarded. Entry and reason stay. Earlier releases of the upload count no more.
 
     Parameters
     ----------
@@ -256,15 +264,27 @@ def discard_upload(folder: Path, name: str, *, reason: str, by: str) -> Quaranti
     Raises
     ------
     UsageError
-        If there is no such entry, it is settled, it is tried again by another process, or a text is empty.
+        If there is no such entry, it is settled, its upload was accepted meanwhile, it is tried again by another
+        process, or a text is empty.
     """
     trial = Trial.existing(folder)
-    with storage_faults(trial.protocol_file), _only_retry(trial, name):
+    with (
+        storage_faults(trial.protocol_file),
+        _only_retry(trial, name),
+        Registry.open(trial, load_protocol(trial.protocol_file)) as registry,
+    ):
+        settle_decided(trial, registry)
         entry = _waiting(trial, name)
-        with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
-            registry.releases.discard(name, upload_digest=entry.sha256, site=entry.site, reason=reason, by=by)
-            settle_discarded(trial, registry)
-    return quarantine_entry(trial.quarantine, name)
+        with settling(trial.quarantine):
+            if registry.releases.discard(
+                name, upload_digest=entry.sha256, site=entry.site, reason=reason, by=by, **refusal_of(entry)
+            ):
+                settle_entry(trial.quarantine, entry, outcome=DISCARDED, now=dt.datetime.now(tz=dt.UTC))
+        settle_decided(trial, registry)
+    done = quarantine_entry(trial.quarantine, name)
+    if done.outcome != DISCARDED:
+        raise _settled_already(done)
+    return done
 
 
 def _require_releasable(entry: QuarantineEntry, cleared: Sequence[str]) -> None:
@@ -303,11 +323,15 @@ def entry_record(entry: QuarantineEntry) -> dict[str, Any]:
 def _waiting(trial: Trial, name: str) -> QuarantineEntry:
     """An entry that is not settled. A process that was killed may have left one that was discarded."""
     with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
-        settle_discarded(trial, registry)
+        settle_decided(trial, registry, accepted=False)  # an accepted one is tried again: `stored already`
     entry = quarantine_entry(trial.quarantine, name)
     if entry.outcome:
-        raise UsageError(f"{name}: this entry is settled already ({entry.outcome})")
+        raise _settled_already(entry)
     return entry
+
+
+def _settled_already(entry: QuarantineEntry) -> UsageError:
+    return UsageError(f"{entry.name}: this entry is settled already ({entry.outcome})")
 
 
 def _require_subject(trial: Trial, entry: QuarantineEntry, *, subject: str, visit: str) -> str:
@@ -352,7 +376,8 @@ def _settle_refused(trial: Trial, entry: QuarantineEntry) -> None:
     later = [other for other in same[own + 1 :] if other.upload is not None]
     if later:
         outcome = f"{REFUSED_AGAIN}{later[-1].name}"
-        settle_entry(trial.quarantine, entry, outcome=outcome, now=dt.datetime.now(tz=dt.UTC))
+        with settling(trial.quarantine):
+            settle_entry(trial.quarantine, entry, outcome=outcome, now=dt.datetime.now(tz=dt.UTC))
 
 
 def _cleared(text: str, entry: QuarantineEntry) -> list[str]:

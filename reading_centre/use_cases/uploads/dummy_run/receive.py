@@ -240,7 +240,8 @@ def decide_dummy_run(
         final=not gate.proposed,
     )
     if gate.state is ScannerState.ACCEPTED and not gate.proposed:
-        settle_upload(trial, gate.latest_digest, kind="dummy run")
+        with Registry.open(trial, protocol) as registry:
+            settle_upload(trial, registry, gate.latest_digest, kind="dummy run")
     renew_pdf(report)
     return gate
 
