@@ -72,6 +72,9 @@ def test_rereads_are_hidden_among_the_other_visits(trial, tmp_path):
     assert len({series[code] for code in again}) == 1
     assert not {series[code] for code in again} & {series[code] for code in set(rows) - again}
     assert [rows[code_of(trial, visit, ReadPurpose.REREAD)]["position"] for visit in FIRST] == ["1", "2", "3", "4"]
+    beside_a_previous = {path.parent.name for path in (tmp_path / "second" / "items").glob("*/previous")}
+    assert beside_a_previous  # a re-read has no previous visit: it would show the reader's own first read
+    assert not again & beside_a_previous
 
 
 @pytest.mark.requirement("READ-06")
