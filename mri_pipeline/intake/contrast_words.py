@@ -16,7 +16,7 @@ from importlib.resources import files
 
 _LONGEST_PHRASE = 3
 _PLUS, _MINUS, _BOTH = "+", "~", "±"
-_UNCLEAR, _ASIDE, _BREAK = "?", "∓", "/"
+_UNCLEAR, _ASIDE, _BREAK, _HYPHEN = "?", "∓", "/", "¬"
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")  # noqa: RUF001
 _ZERO = r"0+(?:[.,]0+)?"
 _OFF = r"[(\[]\s*-\s*[)\]]"
@@ -25,20 +25,17 @@ _SIGNS = (
     (re.compile(r"(?<![a-z])w\s*/\s*o(?:ut)?(?![a-z])"), " without "),
     (re.compile(r"(?<![a-z])(t1)c(?![a-z])"), r"\1 + c"),
     (re.compile(rf"(?<=[a-z])\s*[:=]\s*(?:-\s*$|{_ZERO}(?![.,:]?\d)|no?(?![a-z]))"), " nil "),  # "KM=0", "Gd: no"
-    (re.compile(rf"(?<![\d.,]){_ZERO}\s*(?:ml|cc|mmol)\b(?!\s*/\s*s)"), " zero "),
-    (
-        re.compile(rf"^\W*(?:t1\W*)?{_OFF}|(?<=[a-z])\s*(?:{_OFF}|\s-)\s*$"),
-        f" {_MINUS} ",
-    ),  # "(-) KM", "KM [-]", "KM -"
+    (re.compile(rf"(?<![\d.,]){_ZERO}\s*(?:ml|cc|mmol)\b(?!\s*/\s*s)"), " nil "),
+    (re.compile(rf"^\W*(?:t1\W*)?{_OFF}|(?<=[a-z])\s*{_OFF}\s*$"), f" {_MINUS} "),  # "(-) KM", "KM [-]"
     (re.compile(_OFF), f" {_ASIDE} "),  # "FS (-) KM"
     (re.compile(r"\+\s*/\s*-"), f" {_BOTH} "),
     (re.compile(r"\+"), f" {_PLUS} "),
-    (re.compile(r"(?<![a-z0-9+/])-(?=[a-z])"), f" {_MINUS} "),  # " -C"; not "T1-Gd"
+    (re.compile(r"(?<![a-z0-9+/])-(?=[a-z])"), f" {_HYPHEN} "),  # " -C"; not "T1-Gd"
     (re.compile(r"(?<=[a-z])-(?![a-z0-9])"), f" {_MINUS} "),  # "C-"; not "Gd-DOTA"
-    (re.compile(r"(?<!\S)-(?!\S)"), f" {_UNCLEAR} "),  # "T1 - KM": a minus or a dash
+    (re.compile(r"(?<!\S)-(?!\S)"), f" {_UNCLEAR} "),  # "T1 - C", "KM -": a minus or a dash
     (re.compile(r"[,;]"), f" {_BREAK} "),
 )
-_TOKEN = re.compile(rf"[a-z]+|[{_PLUS}{_MINUS}{_BOTH}{_UNCLEAR}{_ASIDE}{_BREAK}]")
+_TOKEN = re.compile(rf"[a-z]+|[{_PLUS}{_MINUS}{_BOTH}{_UNCLEAR}{_ASIDE}{_BREAK}{_HYPHEN}]")
 _SENSE = re.compile(r"(?<![a-z])(?<!cs[ _-])(?<!compressed[ _-])(?<!c-)sense(?![a-z])", re.IGNORECASE)
 _PHILIPS = re.compile(r"t1w_|[tf]fe|(?<![a-z])wip(?![a-z])", re.IGNORECASE)
 _DOSE = re.compile(r"(?P<amount>\d+(?:[.,]\d+)?)\s*(?:ml|cc|mmol)(?![a-z]|\s*/\s*(?:m?l|s))")
@@ -158,13 +155,15 @@ def _plain(text: str) -> str:
 
 
 def _tokens(name: str) -> list[str]:
-    text = re.sub(f"[{_MINUS}{_UNCLEAR}{_ASIDE}]", " ", name)
+    text = re.sub(f"[{_MINUS}{_UNCLEAR}{_ASIDE}{_HYPHEN}]", " ", name)
     if not _PHILIPS.search(text):
         text = _SENSE.sub(_catalan_or_philips, text)
     text = _plain(text).replace("_", " ")
     for pattern, replacement in _SIGNS:
         text = pattern.sub(replacement, text)
     found = _TOKEN.findall(text)
+    found = [_MINUS if t == _HYPHEN and _agent(found[i + 1 :]) else t for i, t in enumerate(found)]
+    found = [t for t in found if t != _HYPHEN]  # "Gd -fs": the sign of another word
     return [t for i, t in enumerate(found) if t != _BREAK or _phrase(found[i - 1 : i], "agents")]
 
 
@@ -196,7 +195,7 @@ def _statement(tokens: Sequence[str]) -> tuple[Said | None, int]:
 
 
 def _unclear(tokens: Sequence[str]) -> int:
-    """Tokens of "- KM" between words and of "sense Gd", which may deny or not; 0 for anything else."""
+    """Tokens of "- C" between words and of "sense Gd", which may deny or not, and of a dash; 0 for anything else."""
     if tokens[0] != _UNCLEAR:
         return 0
     if any(_phrase(tokens[1:], words) for words in ("before_alone", "without")):
@@ -205,6 +204,8 @@ def _unclear(tokens: Sequence[str]) -> int:
     rest = tokens[start:]
     if rest and any(rule(rest)[1] for rule in (_beside_a_word, _beside_a_sign)):
         return start  # "- con KM", "- C+"
+    if start == 1 and rest and len(rest[0]) > 1:
+        return start  # "- KM": a dash
     return start + _agent_after(rest)
 
 
@@ -235,7 +236,7 @@ def _beside_a_sign(tokens: Sequence[str]) -> tuple[Said | None, int]:
     if not agent or len(tokens) == agent:
         return None, 0
     behind = tokens[agent]
-    if behind == _ASIDE:  # "KM (-) fs" denies one of both
+    if behind == _ASIDE or list(tokens[agent:]) == [_UNCLEAR]:  # "KM (-) fs" denies one of both; "KM -"
         return None, agent + 1
     if behind in _SIGNED and not _agent(tokens[agent + 1 :]):
         return _SIGNED[behind], agent + 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,18 +16,57 @@ from mri_pipeline.registry.schema import Gate, ScanRow
 from mri_pipeline.registry.trail import entries
 
 
-def accepted_as(session: Session, upload_digest: str, *, dummy_run: bool, refused: str) -> str | None:
+class GateEntries:
+    """Entries of the audit trail on dummy runs, read once.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @cached_property
+    def scanners(self) -> list[AuditEntry]:
+        """Changes of the gates of scanners."""
+        return [*entries(self._session, (AuditAction.SCANNER_GATE,))]
+
+    @cached_property
+    def dummy_runs(self) -> list[AuditEntry]:
+        """Verdicts on dummy runs."""
+        return [*entries(self._session, (AuditAction.DUMMY_RUN,))]
+
+
+@dataclass(frozen=True)
+class RefusedUpload:
+    """An upload that was refused.
+
+    Parameters
+    ----------
+    digest : str
+        SHA-256 of the upload.
+    dummy_run : bool
+        True if it was sent as a dummy run, False if as a visit.
+    refused : str
+        UTC (ISO 8601) of the refusal.
+    """
+
+    digest: str
+    dummy_run: bool
+    refused: str
+
+
+def accepted_as(session: Session, upload: RefusedUpload, gates: GateEntries | None = None) -> str | None:
     """For what an upload was accepted after its refusal.
 
     Parameters
     ----------
     session : sqlalchemy.orm.Session
-    upload_digest : str
-        SHA-256 of the upload.
-    dummy_run : bool
-        True: accepted as a dummy run, by the limits or by a person. False: as the scan that a visit has now.
-    refused : str
-        UTC (ISO 8601) of the refusal.
+    upload : RefusedUpload
+        A dummy run may be accepted by the limits or by a person, a visit as the scan that it has now.
+    gates : GateEntries, optional
+        To read them once for several uploads.
 
     Returns
     -------
@@ -36,9 +77,12 @@ def accepted_as(session: Session, upload_digest: str, *, dummy_run: bool, refuse
     -----
     The trail states seconds. Within the second of the refusal, the order of the entries decides.
     """
-    found = _of_gates(session, upload_digest) if dummy_run else _of_scans(session, upload_digest)
+    if upload.dummy_run:
+        found = _of_gates(gates or GateEntries(session), upload.digest)
+    else:
+        found = _of_scans(session, upload.digest)
     for entry, at, visit in found:
-        if _is_later(session, entry, at, upload_digest, refused):
+        if _is_later(session, entry, at, upload):
             return visit
     return None
 
@@ -56,11 +100,10 @@ def _of_scans(session: Session, upload_digest: str) -> list[tuple[AuditEntry, st
     ]
 
 
-def _of_gates(session: Session, upload_digest: str) -> list[tuple[AuditEntry, str, str]]:
+def _of_gates(gates: GateEntries, upload_digest: str) -> list[tuple[AuditEntry, str, str]]:
     """Accepted gates of scanners, or of the site if the dummy run states no scanner."""
-    gates = [*entries(session, (AuditAction.SCANNER_GATE,))]
     named = [
-        entry for entry in gates
+        entry for entry in gates.scanners
         if upload_digest in (entry.details.get("dummy_run_digest"), entry.details.get("waiting_digest"))
     ]  # fmt: skip
     if named:
@@ -71,7 +114,7 @@ def _of_gates(session: Session, upload_digest: str) -> list[tuple[AuditEntry, st
         ]  # fmt: skip
     return [
         (entry, entry.at, "")
-        for entry in entries(session, (AuditAction.DUMMY_RUN,))
+        for entry in gates.dummy_runs
         if entry.details.get("upload") == upload_digest
         and entry.details["gate"] == Gate.ACCEPTED
         and entry.details.get("without_scanner")
@@ -79,8 +122,8 @@ def _of_gates(session: Session, upload_digest: str) -> list[tuple[AuditEntry, st
     ]
 
 
-def _is_later(session: Session, entry: AuditEntry, at: str, upload_digest: str, refused: str) -> bool:
-    accepted, since = datetime.fromisoformat(at), datetime.fromisoformat(refused)
+def _is_later(session: Session, entry: AuditEntry, at: str, upload: RefusedUpload) -> bool:
+    accepted, since = datetime.fromisoformat(at), datetime.fromisoformat(upload.refused)
     if accepted >= since:
         return True
     if accepted < since.replace(microsecond=0):
@@ -89,7 +132,7 @@ def _is_later(session: Session, entry: AuditEntry, at: str, upload_digest: str, 
     own = next(
         (
             one.seq for one in refusals
-            if one.details.get("upload") == upload_digest and datetime.fromisoformat(one.at) >= accepted
+            if one.details.get("upload") == upload.digest and datetime.fromisoformat(one.at) >= accepted
         ),
         None,
     )  # fmt: skip

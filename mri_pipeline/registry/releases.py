@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from mri_pipeline.registry.acceptances import accepted_as
+from mri_pipeline.registry.acceptances import GateEntries, RefusedUpload, accepted_as
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.requirements import require_texts
@@ -111,21 +111,16 @@ class Releases:
             }  # fmt: skip
             append(session, AuditAction.UPLOAD_RELEASED, site, details, reader=by)
 
-    def discard(
-        self, entry: str, *, upload_digest: str, site: str, dummy_run: bool, refused: str, reason: str, by: str
-    ) -> bool:
+    def discard(self, entry: str, upload: RefusedUpload, *, site: str, reason: str, by: str) -> bool:
         """Audit the decision to discard an entry of the quarantine. Earlier releases of the upload count no more.
 
         Parameters
         ----------
         entry : str
             Name of the entry.
-        upload_digest : str
-            SHA-256 of the upload.
+        upload : RefusedUpload
         site : str
             Code of the site.
-        dummy_run, refused
-            As in `accepted_as`.
         reason, by : str
             Why and who, without patient data.
 
@@ -140,9 +135,9 @@ class Releases:
             If `reason` or `by` is empty, or `by` is too long.
         """
         require_texts(reason=reason, by=by)
-        details = {"upload": upload_digest, "entry": entry, "reason": reason, "by": by}
+        details = {"upload": upload.digest, "entry": entry, "reason": reason, "by": by}
         with writing(self._engine) as session:
-            if accepted_as(session, upload_digest, dummy_run=dummy_run, refused=refused) is not None:
+            if accepted_as(session, upload) is not None:
                 return False
             append(session, AuditAction.REFUSED_UPLOAD_DISCARDED, site, details, reader=by)
             return True
@@ -158,22 +153,21 @@ class Releases:
         with reading(self._engine) as session:
             return {details["entry"] for details in session.scalars(rows)}
 
-    def accepted_as(self, upload_digest: str, *, dummy_run: bool, refused: str) -> str | None:
-        """For what an upload was accepted after its refusal (`mri_pipeline.registry.acceptances.accepted_as`).
+    def accepted_as(self, uploads: Sequence[RefusedUpload]) -> list[str | None]:
+        """For what uploads were accepted after their refusal (`mri_pipeline.registry.acceptances.accepted_as`).
 
         Parameters
         ----------
-        upload_digest : str
-            SHA-256 of the upload.
-        dummy_run, refused
-            As there.
+        uploads : sequence of RefusedUpload
 
         Returns
         -------
-        str or None
+        list of (str or None)
+            One for each upload.
         """
         with reading(self._engine) as session:
-            return accepted_as(session, upload_digest, dummy_run=dummy_run, refused=refused)
+            gates = GateEntries(session)
+            return [accepted_as(session, upload, gates) for upload in uploads]
 
 
 def _withdrawn(session: Session, upload_digest: str) -> int:

@@ -136,7 +136,7 @@ DENIED = (
     # Persian
     "T1 bedun-e hajeb", "T1 bidun hajeb", "T1 bi tazrigh", "T1 bi tazrigh haajeb",
     # signs
-    "T1 Gd -", "T1 Gd [-]", "T1 Gd (-)", "T1 KM \N{EN DASH}", "T1 \N{MINUS SIGN}Gd", "T1 \N{NON-BREAKING HYPHEN}Gd",
+    "T1 Gd [-]", "T1 Gd (-)", "T1 \N{MINUS SIGN}Gd", "T1 \N{NON-BREAKING HYPHEN}Gd",
     "T1 C\N{MINUS SIGN}", "(-) KM T1", "T1 (-)Gd", "T1 [-] Gd", "T1 0 ml KM", "T1 KM 0 ml fs", "T1 KM 0,0 ml",
 )  # fmt: skip
 
@@ -150,6 +150,9 @@ GIVEN = (
     "T1 KM no fs", "T1 Gd no fs", "T1 KM nicht fs", "T1 KM ohne FS tra", "T1 Gd without fat sat", "T1 GD NON FS",
     "T1 gado sans sat", "T1 no fs Gd", "T1 ohne FS KM", "T1 Gd no motion", "T1 KM nie wieder", "T1 FS PRIOR POST GD",
     "T1 3D KM - sag", "T1 post - KM", "AX T1 FS - C+", "AX T1 - +C", "AX - T1 - con KM",
+    "T1 - Gd", "T1 - KM", "T1 \N{EN DASH} Gd", "AX T1 - GADO", "3D T1 - INJECTION", "SAG T1 - CONTRAST",  # a dash
+    "AX T1 GD -FS", "T1 KM -sag", "T1 KM -tra", "3D T1 GADO -MPR", "AX T1 +C -FS",  # the sign of another word
+    "T1 GAD zero TE", "T1 KM zero fill", "T1 KM free breathing",
     "T1 na het contrast", "T1 dopo la somministrazione di mdc",
 )  # fmt: skip
 
@@ -157,7 +160,7 @@ UNSTATED = (
     "T1 ohne KM / KM", "T1 ohne KM, KM", "T1 pre Gd/Gd", "T1 non contrast/contrast", "T1 contrast/non contrast",
     "T1 ohne KM/mit KM",
     "T1 sense Gd", "T1 sense gado", "T1 sense mdc", "Sense Gd T1", "SENSE GADO",  # Catalan, or parallel imaging
-    "T1 - Gd", "T1 - KM", "T1 \N{EN DASH} Gd",  # a minus or a dash
+    "AX T1 - C", "T1 Gd -", "T1 KM \N{EN DASH}", "t1_mpr_sag_KM_-",  # a minus or a dash
     "T1 Gd (-) fs", "T1 Gd (-)fs",  # denies one of both
     "T1 post KM nicht gegeben",
 )  # fmt: skip

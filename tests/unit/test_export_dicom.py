@@ -336,13 +336,15 @@ def killed(step: int, trial) -> int:
     return process.exitcode
 
 
-def test_a_killed_export_leaves_a_whole_one_or_none(trial):
-    folder = trial.root / "dicom"
+def test_a_killed_export_leaves_a_whole_one_or_none(trial, tmp_path):
+    folder, kept = trial.root / "dicom", tmp_path / "kept"
+    shutil.copytree(folder, kept)
     before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for step in range(100):
         earlier = step % 2 == 0
-        if not earlier:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        if earlier:
+            shutil.copytree(kept, folder)
         code = killed(step, trial)
         assert code in {0, -signal.SIGKILL}
         assert folder.exists() or not earlier

@@ -30,6 +30,7 @@ from mri_pipeline.intake import quarantined
 from mri_pipeline.intake.quarantine import quarantine
 from mri_pipeline.intake.quarantined import quarantine_entries, quarantine_entry
 from mri_pipeline.registry import Gate, Registry
+from mri_pipeline.registry.acceptances import RefusedUpload
 from mri_pipeline.registry.releases import Releases
 from qc import decision
 from qc.findings import Finding
@@ -557,10 +558,8 @@ def test_the_releases_of_another_upload_count_after_a_discard(trial, tmp_path):
     with opened(trial) as registry:
         for digest in ("a" * 64, "b" * 64):
             registry.releases.enter(digest, site="S01", reason=digest[0], by="QC", protocol=True)
-        assert registry.releases.discard(
-            "E1", upload_digest="a" * 64, site="S01", dummy_run=False, refused="2024-01-01T00:00:00+00:00",
-            reason="r", by="QC",
-        )  # fmt: skip
+        upload = RefusedUpload("a" * 64, dummy_run=False, refused="2024-01-01T00:00:00+00:00")
+        assert registry.releases.discard("E1", upload, site="S01", reason="r", by="QC")
         assert [registry.releases.of(digest * 64).protocol for digest in "ab"] == [False, True]
 
 

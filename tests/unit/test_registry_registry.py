@@ -402,5 +402,5 @@ def test_another_file_is_not_taken_for_a_registry(trial):
 def test_another_layout_is_refused(trial, registry):
     with closing(sqlite3.connect(trial.registry_file)) as raw, raw:
         raw.execute("UPDATE registry SET version = 99")
-    with pytest.raises(UsageError, match="expected a registry of layout 2 to 8, found layout 99"):
+    with pytest.raises(UsageError, match="expected a registry of layout 2 to 9, found layout 99"):
         Registry.open(trial, PROTOCOL)

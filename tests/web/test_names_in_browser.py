@@ -397,7 +397,12 @@ def test_texts_that_identify_nobody_are_sent(original):
     innocent = (
         {"SeriesDescription": "t2_flair_tra_p2", "ProtocolName": "MS Hirn 3T"},
         {"InstitutionName": "Siemens Medical Head Center", "SeriesDescription": "head"},
-        {"PatientID": "123", "SeriesDescription": "t2 1234"},
+        {"InstitutionName": "Institut für MRT und CT", "ProtocolName": "MRT Kopf vor und nach KM"},
+        {"InstitutionName": "Centre d'Imagerie IRM Lille Sud", "SeriesDescription": "IRM 3D T1 GADO"},
+        {"ReferringPhysicianName": "Dr. med.^Müller", "SeriesDescription": "T1 med kontrast"},
+        {"InstitutionName": "Universitätsklinikum Essen", "StationName": "MRESSEN1"},
+        {"PatientComments": "MS, FLAIR und T1 KM", "SeriesDescription": "t2_flair_sag"},
+        {"OperatorsName": "SAG", "PatientID": "123", "SeriesDescription": "t2 1234"},
         {"PatientBirthDate": "19640812", "SeriesDescription": "v1964.8.13"},
         {"PatientName": "ANONYMOUS", "SeriesDescription": "anonymous"},
         {"PatientName": "Eng^Li", "SeriesDescription": "flair length"},

@@ -24,6 +24,7 @@ from mri_pipeline.intake.quarantined import (
     settling,
 )
 from mri_pipeline.registry import Registry, ScannerFacts, Use
+from mri_pipeline.registry.acceptances import RefusedUpload
 from qc.scan_profile import ScanProfile
 from qc.scanner_identity import Scanner, is_another_scanner, is_entry_of
 from reading_centre.use_cases.trial.private_folder import is_private, private_folder, sweep
@@ -256,15 +257,16 @@ def decided_entries(trial: Trial, registry: Registry, *, accepted: bool = True) 
     list of QuarantineEntry
     """
     entries = quarantine_entries(trial.quarantine)
-    discarded = registry.releases.discarded() if any(not entry.outcome for entry in entries) else set()
-
-    def outcome(entry: QuarantineEntry) -> str:
-        if entry.name in discarded:
-            return DISCARDED
-        visit = registry.releases.accepted_as(entry.sha256, **refusal_of(entry)) if accepted else None
-        return "" if visit is None else _accepted(entry, visit)
-
-    return [entry if entry.outcome else replace(entry, outcome=outcome(entry)) for entry in entries]
+    waiting = [entry for entry in entries if not entry.outcome]
+    if not waiting:
+        return entries
+    outcomes = dict.fromkeys(registry.releases.discarded(), DISCARDED)
+    if accepted:
+        rest = [entry for entry in waiting if entry.name not in outcomes]
+        for entry, visit in zip(rest, registry.releases.accepted_as([*map(refusal_of, rest)]), strict=True):
+            if visit is not None:
+                outcomes[entry.name] = _accepted(entry, visit)
+    return [entry if entry.outcome else replace(entry, outcome=outcomes.get(entry.name, "")) for entry in entries]
 
 
 def settle_decided(trial: Trial, registry: Registry, *, accepted: bool = True) -> None:
@@ -284,8 +286,8 @@ def settle_decided(trial: Trial, registry: Registry, *, accepted: bool = True) -
     remove_settled(trial.quarantine)
 
 
-def refusal_of(entry: QuarantineEntry) -> dict[str, Any]:
-    """Kind and time of a refused upload, as arguments of `mri_pipeline.registry.releases.Releases`.
+def refusal_of(entry: QuarantineEntry) -> RefusedUpload:
+    """Digest, kind and time of a refused upload.
 
     Parameters
     ----------
@@ -293,10 +295,9 @@ def refusal_of(entry: QuarantineEntry) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        ``dummy_run`` and ``refused``.
+    RefusedUpload
     """
-    return {"dummy_run": entry.kind == "dummy run", "refused": entry.received}
+    return RefusedUpload(entry.sha256, dummy_run=entry.kind == "dummy run", refused=entry.received)
 
 
 def _accepted(entry: QuarantineEntry, visit: str) -> str:

@@ -276,9 +276,7 @@ def discard_upload(folder: Path, name: str, *, reason: str, by: str) -> Quaranti
         settle_decided(trial, registry)
         entry = _waiting(trial, name)
         with settling(trial.quarantine):
-            if registry.releases.discard(
-                name, upload_digest=entry.sha256, site=entry.site, reason=reason, by=by, **refusal_of(entry)
-            ):
+            if registry.releases.discard(name, refusal_of(entry), site=entry.site, reason=reason, by=by):
                 settle_entry(trial.quarantine, entry, outcome=DISCARDED, now=dt.datetime.now(tz=dt.UTC))
         settle_decided(trial, registry)
     done = quarantine_entry(trial.quarantine, name)

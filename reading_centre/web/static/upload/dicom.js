@@ -118,20 +118,25 @@ function skipFragments(reader) {
   }
 }
 
+/** Station name and serial number: they often have a part of the institution's name, and are searched for the patient only. */
+const OF_THE_SCANNER = new Set([0x00081010, 0x00181000]);
+
 /** What a data set with all its sequences has: identities, and texts that are sent with the letters of a name within a word. */
 class Found {
   /** @type {{ tag: number, text: string }[]} */
   identities = [];
-  /** @type {Map<string, number>} */
+  /** Texts that are sent, with the letters of a name within a word, and whether only the patient is searched for. @type {Map<string, { within: number, ofPatient: boolean }>} */
   texts = new Map();
   /** Identities that are not within a sequence. @type {Map<number, string>} */
   outer = new Map();
 
-  /** @param {string} kind of the element @param {string} text */
-  addText(kind, text) {
+  /** @param {number} tag @param {string} kind of the element @param {string} text */
+  addText(tag, kind, text) {
     if (kind === "NUMBER" && NUMERIC.test(text)) return;
     const within = kind === "CS" ? SHORTEST_WITHIN + 1 : SHORTEST_WITHIN;
-    this.texts.set(text, Math.min(within, this.texts.get(text) ?? within));
+    const ofPatient = OF_THE_SCANNER.has(tag);
+    const known = this.texts.get(text) ?? { within, ofPatient };
+    this.texts.set(text, { within: Math.min(within, known.within), ofPatient: ofPatient && known.ofPatient });
   }
 }
 
@@ -170,7 +175,7 @@ function filtered(reader, until, found, decode, sent) {
       found.identities.push(...readings(value, decode).map((text) => ({ tag, text })));
       if (until.stop === PIXEL_DATA) found.outer.set(tag, decode(value));
     }
-    if (kind && kind !== "BINARY") readings(value, decode).forEach((text) => found.addText(kind, text));
+    if (kind && kind !== "BINARY") readings(value, decode).forEach((text) => found.addText(tag, kind, text));
     hasText ||= IDENTIFYING.has(tag) || Boolean(kind);
     if (kind) kept.push({ tag, bytes: [headOf(tag, vr, length, reader.explicit), value] });
     else if (["", "UN"].includes(vr) && looksLikeItems(value)) searchItems(value, found, decode);
@@ -309,7 +314,7 @@ async function cleaned(file, bytes, identity) {
   const found = new Found();
   const kept = filtered(reader, until, found, decoderOf(new Uint8Array()), true);
   const holdsIdentity = identity.search(found.identities);
-  if ([...found.texts].some(([text, within]) => holdsIdentity(text, within))) throw new UnreadError("a description holds patient data");
+  if ([...found.texts].some(([text, { within, ofPatient }]) => holdsIdentity(text, within, ofPatient))) throw new UnreadError("a description holds patient data");
   const pixels = reader.at < file.size ? [file.slice(reader.at)] : [];
   if (pixels.length) await requireNothingAfterPixels(file, reader.at, explicit);
   const [patientNumber, patientName, birth] = [PATIENT_ID, PATIENT_NAME, BIRTH_DATE].map((tag) => found.outer.get(tag) ?? "");

@@ -40,6 +40,9 @@ export const NAMES = new Set([
   0x00321032, 0x00400006,
 ]);
 
+/** Comments on the patient: their words are mostly none of a name. */
+export const COMMENTS = 0x00104000;
+
 /**
  * Elements whose values must not be in a text that is sent. Of those that the reading centre searches, names of the device, days
  * of the scan and UIDs are missing: they are sent themselves.

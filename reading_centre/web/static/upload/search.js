@@ -1,9 +1,11 @@
 /** Search for identities in texts: as words, within words, and as dates in any notation (`mri_pipeline.intake.leaks`). */
 
-import { NAMES } from "./elements.js";
+import { COMMENTS, NAMES } from "./elements.js";
 
-/** Letters of an identity. A character of Chinese, Japanese or Korean counts as two. */
+/** Letters of a value or of a part of the patient's name. A character of Chinese, Japanese or Korean counts as two. */
 const SHORTEST = 3;
+/** Letters of a part of any other value, such as an institution ("und", "MRT"). */
+const SHORTEST_PART = 4;
 /** Letters of an identity that is searched within a word; in code strings (ImageType) one more. */
 export const SHORTEST_WITHIN = 4;
 /** Digits of a number that is searched next to letters; with more, it is also searched within other numbers. */
@@ -35,25 +37,28 @@ const lengthOf = (text) => [...text].reduce((sum, one) => sum + (IDEOGRAPH.test(
  * @param {{ tag: number, text: string }[]} values of its identifying elements
  * @param {{ placeholders: string[], common: string[] }} site common: words of DICOM, such as HEAD. They are no identity of an
  *   institution or physician, but they may be the patient's.
- * @returns {(text: string, within: number) => boolean} true if a text has one; within: letters of one that is part of a word
+ * @returns {(text: string, within: number, ofPatient: boolean) => boolean} true if a text has one; within: letters of one that is
+ *   part of a word; ofPatient: search for values of the patient alone
  */
 export function searchOf(values, { placeholders, common }) {
-  const identities = new Set(values.flatMap(({ tag, text }) => {
-    const isPatient = Math.floor(tag / 0x10000) === 0x0010;
-    return wordsOf(tag, text).flatMap(spellings).filter((word) =>
-      lengthOf(word) >= SHORTEST && !placeholders.includes(word) && (isPatient || !common.includes(word)));
-  }));
-  const dates = [...identities].filter((one) => DATE.test(one)).map(datePattern);
-  return (text, within) => spellings(text).some((spelt) =>
-    dates.some((date) => date.test(spelt)) || [...identities].some((one) => spelt.includes(one) && holds(spelt, one, within, common)));
+  const isPatient = (/** @type {number} */ tag) => Math.floor(tag / 0x10000) === 0x0010 && tag !== COMMENTS;
+  const identitiesOf = (/** @type {{ tag: number, text: string }[]} */ some) => new Set(some.flatMap(({ tag, text }) =>
+    wordsOf(tag, text, isPatient(tag) ? SHORTEST : SHORTEST_PART).flatMap(spellings).filter((word) =>
+      lengthOf(word) >= SHORTEST && !placeholders.includes(word) && (isPatient(tag) || !common.includes(word)))));
+  const all = identitiesOf(values);
+  const ofThePatient = identitiesOf(values.filter(({ tag }) => isPatient(tag)));
+  const dates = [...all].filter((one) => DATE.test(one)).map(datePattern);
+  return (text, within, ofPatient) => spellings(text).some((spelt) =>
+    dates.some((date) => date.test(spelt)) ||
+    [...(ofPatient ? ofThePatient : all)].some((one) => spelt.includes(one) && holds(spelt, one, within, common)));
 }
 
-/** A value as a whole, without spaces, points and leading zeros, and its parts. @param {number} tag @param {string} text */
-function wordsOf(tag, text) {
+/** A value as a whole, without spaces, points and leading zeros, and its parts. @param {number} tag @param {string} text @param {number} shortest letters of a part */
+function wordsOf(tag, text, shortest) {
   const wholes = text.split(/[\\=]/).map((one) => one.trim());
   const joined = wholes.map((one) => one.replace(/[^\p{L}\p{M}\p{N}]+/gu, ""));
   const parts = text.split(NAMES.has(tag) ? /[^\p{L}\p{M}\p{N}]+/u : /[\^=,;\s\\/_|]+/);
-  return [...wholes, ...joined, ...joined.map((one) => one.replace(/^0+/, "")), ...parts];
+  return [...wholes, ...joined, ...joined.map((one) => one.replace(/^0+/, "")), ...parts.filter((one) => lengthOf(one) >= shortest)];
 }
 
 /** @param {string} text @param {string} identity @param {number} within @param {string[]} common */
