@@ -354,7 +354,7 @@ def test_a_server_that_does_not_run_is_one_line(trial, tmp_path, places, capsys)
 
 
 def test_a_backup_of_an_earlier_layout_is_migrated(trial, tmp_path, places):
-    later = ("edits", "assignments", "measures", "scanner_gates", "jobs")
+    later = ("edits", "assignments", "measures", "scanner_gates", "jobs", "second_factors")
     statements = [
         "DELETE FROM alembic_version",
         "ALTER TABLE scanners DROP COLUMN identified",
