@@ -116,7 +116,7 @@ def _changes(now: AcquisitionParameters, before: AcquisitionParameters, share: f
         ("in-plane voxel size", "mm", max(now.spacing_mm[:2]), max(before.spacing_mm[:2])),
     )
     changed = [
-        f"{what} ({a:.4g} instead of {b:.4g} {unit})" for what, unit, a, b in pairs
+        f"{what} ({a:g} instead of {b:g} {unit})" for what, unit, a, b in pairs
         if a is not None and b is not None and abs(a - b) > share * max(abs(a), abs(b))
     ]  # fmt: skip
     if now.acquisition_type != before.acquisition_type:

@@ -531,14 +531,14 @@ def another_scanner(dataset):
         (
             slower_flair,
             [
-                "FLAIR: expected the protocol of visit wk00, found another repetition time (10400 instead of 8000 ms)"
+                "FLAIR: expected the protocol of visit wk00, found another repetition time (11700 instead of 9000 ms)"
             ],
         ),
         (
             another_scanner,
             [
                 "expected the scanner of visit wk00, found another serial number",
-                "expected the scanner software of visit wk00, found another software version (9.9 instead of 1.0)",
+                "expected the scanner software of visit wk00, found another software version (9.9 instead of syngo MR E11)",
             ],
         ),
     ],

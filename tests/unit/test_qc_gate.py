@@ -294,7 +294,7 @@ def test_another_scanner_or_protocol_than_before_is_flagged(tmp_path, gate):
     before = replace(first.profile, acquisitions={Contrast.FLAIR: stranger})
     (finding,) = compare_with_previous(first.profile, PreviousScan("wk00", before), PROTOCOL.acquisition)
     assert finding.message.endswith(
-        f"found another slice distance ({flair.spacing_mm[2]:g} instead of 3.457 mm), acquisition mode (2D instead of "
+        f"found another slice distance ({flair.spacing_mm[2]:g} instead of 3.4567 mm), acquisition mode (2D instead of "
         "not stated)"
     )
     limits = PROTOCOL.acquisition.model_copy(

@@ -233,7 +233,7 @@ def test_another_label_over_an_enlarged_and_rejected_lesion_is_a_contradiction(r
     present = next(one for one in asked(desk) if (one["kind"], one["number"]) == ("T2", own["number"]))
     assert desk.decide(present, "reject", number + 1, "vessel").status_code == 200
     (contradiction,) = desk.get("summary").json()["contradictions"]
-    assert "found label 60 there" in contradiction
+    assert "found label 60 instead" in contradiction
     assert sign(desk).status_code == 409
 
 
