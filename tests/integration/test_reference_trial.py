@@ -538,8 +538,10 @@ def another_scanner(dataset):
             another_scanner,
             [
                 "expected the scanner of visit wk00, found another serial number",
-                "expected the scanner software of visit wk00, found another software version (9.9 instead of syngo MR "
-                "E11)",
+                (
+                    "expected the scanner software of visit wk00, found another software version "
+                    "(9.9 instead of syngo MR E11)"
+                ),
             ],
         ),
     ],
