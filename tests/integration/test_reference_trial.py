@@ -540,7 +540,7 @@ def another_scanner(dataset):
                 "expected the scanner of visit wk00, found another serial number",
                 (
                     "expected the scanner software of visit wk00, found another software version "
-                    "(9.9 instead of syngo MR E11)"
+                    "(9.9 instead of 27 LX MR Software release:DV25.0_R02_1549.b)"
                 ),
             ],
         ),
