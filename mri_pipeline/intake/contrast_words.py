@@ -101,8 +101,8 @@ def agent_given(value: str) -> bool | None:
     Returns
     -------
     bool or None
-        False if it states that none was given. None if it is empty, punctuation or unknown, or if it denies something
-        that is no agent.
+        False if it states that none was given. None if it is empty, only punctuation or not recognised, or if it denies
+        something other than an agent ("no flush").
 
     Examples
     --------

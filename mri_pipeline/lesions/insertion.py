@@ -105,7 +105,7 @@ class SimulatedLesion:
 
 
 def places_of(white: BoolArray, own: BoolArray, tissue: TissueMaps, settings: CalibrationSettings) -> FloatArray:
-    """Distance of every voxel to the nearest one without room: outside white matter, or near a lesion of the patient.
+    """Distance to the nearest voxel where no lesion may be placed: outside white matter, or near one of the patient.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ class RefusedUpload:
 
 
 def accepted_as(session: Session, upload: RefusedUpload, gates: GateEntries | None = None) -> str | None:
-    """For what an upload was accepted after its refusal.
+    """The visit, or the dummy run, as which a refused upload was accepted later.
 
     Parameters
     ----------
@@ -75,7 +75,8 @@ def accepted_as(session: Session, upload: RefusedUpload, gates: GateEntries | No
 
     Notes
     -----
-    The trail states seconds. Within the second of the refusal, the order of the entries decides.
+    Times of the audit trail have a resolution of one second. Within the second of the refusal, the order of the entries
+    decides.
     """
     if upload.dummy_run:
         found = _of_gates(gates or GateEntries(session), upload.digest)

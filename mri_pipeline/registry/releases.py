@@ -112,7 +112,7 @@ class Releases:
             append(session, AuditAction.UPLOAD_RELEASED, site, details, reader=by)
 
     def discard(self, entry: str, upload: RefusedUpload, *, site: str, reason: str, by: str) -> bool:
-        """Audit the decision to discard an entry of the quarantine. Earlier releases of the upload count no more.
+        """Audit the decision to discard an entry of the quarantine. Earlier releases of the upload no longer apply.
 
         Parameters
         ----------
@@ -154,7 +154,7 @@ class Releases:
             return {details["entry"] for details in session.scalars(rows)}
 
     def accepted_as(self, uploads: Sequence[RefusedUpload]) -> list[str | None]:
-        """For what uploads were accepted after their refusal (`mri_pipeline.registry.acceptances.accepted_as`).
+        """The visits, or dummy runs, as which refused uploads were accepted later.
 
         Parameters
         ----------

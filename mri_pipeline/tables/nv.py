@@ -48,7 +48,7 @@ def nv_rows(
     -------
     list of Row
         For each visit `VISIT_TESTS`, then `LESION_TESTS` of its lesions. Volumes are in mL. The first visit has no row
-        of a measure that compares visits. A lesion has rows only of what it has.
+        of a measure that compares visits. A measure that a lesion does not have gives no row.
     """
     of_visit: dict[Cell, list[Row]] = {}
     for lesion in lesions:

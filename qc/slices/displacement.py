@@ -33,7 +33,7 @@ _LEAST: Final = 1e-9
 
 
 def against_neighbours(shifts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Displacement of inner slices: their own shift and the opposite half shifts of their neighbours.
+    """Displacement of each inner slice: its own shift minus half of the shifts of its two neighbours, rescaled.
 
     Parameters
     ----------

@@ -121,8 +121,8 @@ def neighbour_differences(stack: SliceStack) -> NDArray[np.float64]:
     Returns
     -------
     ndarray, shape (n + 1,)
-        The first is that of the slice before the middle and the first of the middle; NaN for a pair with too few
-        voxels. Empty if fewer than `MIN_SLICES` pairs were measured.
+        The first value compares the slice before the middle block with the first slice of that block; NaN for a pair
+        with too few voxels. Empty if fewer than `MIN_SLICES` pairs were measured.
     """
     sigma = [_SMOOTH_MM / s for s in stack.spacing_mm]
     first, last = stack.middle[0] - 1, stack.middle[-1] + 2

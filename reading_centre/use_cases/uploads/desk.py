@@ -139,7 +139,7 @@ class UploadDesk:
 
     @contextmanager
     def refusals(self, upload: Path, *, digest: str, **context: str) -> Iterator[None]:
-        """Keep and record the upload if the block refuses it (`refuse`).
+        """Context manager that copies the upload to quarantine and records the refusal if the block refuses it.
 
         Parameters
         ----------
@@ -340,8 +340,9 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
     Raises
     ------
     UsageError, SettingsError
-        If the site is unknown, there is nothing at the path of the upload, a link of it leads to itself, or the upload
-        contains the trial or is part of it. Also for a full disk and for an upload that vanishes (`storage_faults`).
+        If the site is unknown, there is nothing at the path of the upload, its path has a circular symbolic link, or the
+        upload contains the trial or is part of it. Also for a full disk and for an upload that vanishes
+        (`storage_faults`).
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)

@@ -121,7 +121,8 @@ def retry_upload(
         If the upload is refused again. It has a new entry then.
     UsageError
         If there is no such entry, it is settled, its upload is not kept as it was received, it is tried again by
-        another process, or subject or visit is missing or another one. Also for a dummy run if a later one was judged.
+        another process, or subject or visit is missing or differs from that of the refused upload. Also
+        if a later dummy run was judged.
     """
     trial = Trial.existing(folder)
     with _only_retry(trial, name):

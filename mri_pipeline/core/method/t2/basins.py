@@ -46,7 +46,8 @@ class T2Basins:
         relative to its threshold. Noise in homogeneous white matter seldom reaches both.
     most_grey_mm3 : float
         Maximum volume of an accepted candidate that is grey matter. A larger one is a gyrus. With each patient left
-        out, the true ones of 07, 19 and P14 had 24 to 93 mm³, and all of 150 to 350 mm³ were gyri (of P14).
+        out (07, 19 and P14 of ``benchmarks/accuracy``), true lesions had 24 to 93 mm³ of grey matter, and all
+        candidates with 150 to 350 mm³ were gyri, all of P14.
     present_share : float
         A lesion is present at another visit if its mean contrast is at least this fraction of that at the accepting
         visit.

@@ -48,7 +48,7 @@ class T2Settings:
         0.65; the brightest false one apart from CSF had 0.41.
     faint : float
         With T1, components down to this far below the threshold are lesions if they are present at every visit, do
-        not adjoin CSF and are definitely not grey matter, which is the reason for the height of the threshold.
+        not adjoin CSF and are definitely not grey matter. The threshold itself is high to exclude grey matter.
     faint_t1_share, faint_grey_matter : float
         A faint component is not darker on T1 than this fraction of the difference between white and grey matter, and
         the template's mean probability of grey matter is below this value.

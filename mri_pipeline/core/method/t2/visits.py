@@ -59,10 +59,11 @@ class T2Appearing:
         The opposite change within this distance is at most this fraction of the maximum. Edges that moved by a part of
         a slice had 0.8 to 0.95, inserted lesions at most 0.6.
     present_share : float
-        A lesion is present at another visit if its mean contrast is at least this fraction of that at the accepting
-        visit, and above the midpoint of the accepting pair: half of its height.
+        A lesion is present at another visit if its mean contrast there is at least this fraction of that at the visit
+        where it was accepted, and above the mean of its contrast at the two visits whose comparison showed it.
     same_share : float
-        A change of the visit itself of which at least this fraction is lesion already is that lesion.
+        If at least this fraction of a change found at a visit already lies in a lesion of that visit, the change is
+        part of that lesion, not a new one.
     """
 
     least_z: float = 5.5
