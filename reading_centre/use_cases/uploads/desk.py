@@ -340,8 +340,8 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
     Raises
     ------
     UsageError, SettingsError
-        If the site is unknown, there is nothing at the path of the upload, its path has a circular symbolic link, or the
-        upload contains the trial or is part of it. Also for a full disk and for an upload that vanishes
+        If the site is unknown, there is nothing at the path of the upload, its path has a circular symbolic link, or
+        the upload contains the trial or is part of it. Also for a full disk and for an upload that vanishes
         (`storage_faults`).
     """
     trial = Trial.existing(folder)
