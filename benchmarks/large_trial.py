@@ -12,7 +12,8 @@ of this version: status 2.5 and 1.8 (1.5 of them are imports), tables 11.1 and 6
 the same bytes of all tables. 2,000 subjects: status 3.2 (peak memory 220 MiB), tables 28 (310 MiB; 300 MiB for 200
 subjects), run without work 45 (433 MiB). 10,000 subjects in the registry without results: status 8.3 at first and 4.4
 from then on (224 MiB). The time of the tables is proportional to the number of rows: about 140 CPU s for 10,000
-subjects, extrapolated.
+subjects, extrapolated. These figures are older than two changes: commands that use numbers check every hash of the
+audit trail, and `run` writes the index of the reports again at its end. With both, `tables` and `run` take longer.
 """
 
 from __future__ import annotations

@@ -246,7 +246,7 @@ def discard_upload(folder: Path, name: str, *, reason: str, by: str) -> Quaranti
     """Discard a refused upload that waits in quarantine. Its copy is deleted after the decision is audited.
 
     If the process is killed in between, the next upload, retry, release or discard deletes it, and `serve` every 15
-    minutes; the entry is shown as discarded. Entry and reason stay. Earlier releases of the upload count no more.
+    minutes; the entry is shown as discarded. Entry and reason stay. Earlier releases of the upload no longer apply.
 
     Parameters
     ----------
