@@ -103,10 +103,10 @@ def test_true_change_is_kept_under_bias_and_contrast():
     assert z[OTHER].mean() < -SEED_Z
 
 
-def test_a_restless_region_needs_more():
-    rng, restless = np.random.default_rng(4), Y > 15
+def test_a_noisy_region_needs_more():
+    rng, noisy_region = np.random.default_rng(4), Y > 15
     a, b = scan(seed=1), scan(LESION, seed=2)
-    noisy = Image(b.data + np.where(restless, 0.2, 0) * rng.normal(size=SHAPE), GRID)
+    noisy = Image(b.data + np.where(noisy_region, 0.2, 0) * rng.normal(size=SHAPE), GRID)
     z = change_evidence(a, noisy, BRAIN, lesions=LESION).data
     assert z[BRAIN & (Y > 20)].std() < 1.5
     assert z[LESION].mean() > SEED_Z

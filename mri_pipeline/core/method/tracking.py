@@ -46,7 +46,7 @@ class ChangeMethod:
         Size of the blocks on which the differential bias field is estimated.
     bias_clips : tuple[float, ...]
         Noise SD beyond which a difference is excluded from the bias field, per round.
-    restless_z : float
+    noise_cap_z : float
         Noise SD at which a difference is capped in the estimate of local noise.
     """
 
@@ -67,7 +67,7 @@ class ChangeMethod:
     gradient_step: float = 0.001
     block_mm: float = 6.0
     bias_clips: tuple[float, ...] = (8.0, 4.0, 3.0)
-    restless_z: float = 6.0
+    noise_cap_z: float = 6.0
 
 
 @dataclass(frozen=True)

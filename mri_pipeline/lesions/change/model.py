@@ -28,7 +28,7 @@ _GRADIENT_STEP = METHOD.change.gradient_step
 _BIAS_CLIPS = METHOD.change.bias_clips
 _MIN_VOXELS = METHOD.change.min_voxels
 _MEAN_ABS_Z = 0.8  # mean absolute value of a standard normal variable
-_RESTLESS_Z = METHOD.change.restless_z
+_NOISE_CAP_Z = METHOD.change.noise_cap_z
 _LEVELS = 2001  # bins of a histogram of values from -1 to 1, in steps of 0.001
 _Float = NDArray[np.float32]
 
@@ -225,7 +225,7 @@ def local_noise(z: _Float, normal: BoolArray, blocks: Blocks) -> _Float:
     -------
     ndarray of float32, shape (n,)
     """
-    size = np.minimum(np.abs(z), np.float32(_RESTLESS_Z)) * normal
+    size = np.minimum(np.abs(z), np.float32(_NOISE_CAP_Z)) * normal
     low, total = (blocks.smoothed(blocks.sums(blocks.block, row), LOCAL_NOISE_SIGMA_MM) for row in (normal, size))
     mean = (total + _MEAN_ABS_Z * 1e-3) / (low + 1e-3)
     return np.maximum(blocks.at_voxels((mean / _MEAN_ABS_Z).astype(np.float32)), np.float32(1))
