@@ -133,9 +133,9 @@ def _options(
 
 for _name, _command, _summary in (
     ("init", init.init, "Create a trial folder with its protocol."),
-    ("dummy-run", dummy_run.dummy_run, "Check a scanner's dummy run; open or close its gate."),
+    ("dummy-run", dummy_run.dummy_run, "Check a scanner's dummy run; accept or refuse the scanner."),
     ("ingest", ingest.ingest, "Ingest one visit or a batch: check, de-identify, convert."),
-    ("receive", receive.receive, "Receive studies by DICOM C-STORE into the gate."),
+    ("receive", receive.receive, "Receive studies by DICOM C-STORE; check them as ingest."),
     ("run", run.run, "Analyse all subjects with new scans."),
     ("read", read.read, "Export worklists, import decisions, lock reads."),
     ("serve", serve.serve, "Serve the web application: reading, sites, office."),
@@ -155,6 +155,8 @@ for _name, _command, _summary in (
 ):
     app.command(_name, short_help=_summary)(_command)
 
-app.add_typer(quarantine.app, name="quarantine", short_help="List, retry and release refused uploads.")
+app.add_typer(
+    quarantine.app, name="quarantine", short_help="Refused uploads: list, retry, release. Accepted: withdraw."
+)
 app.add_typer(audit.app, name="audit", short_help="Show, verify, export and anchor the audit trail.")
 app.add_typer(query.app, name="query", short_help="List, answer and close queries to the sites.")

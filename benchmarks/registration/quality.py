@@ -27,7 +27,7 @@ from scipy.spatial.transform import Rotation
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.spatial import Affine, FloatArray, Image
 from mri_pipeline.images.agreement import agreement
-from mri_pipeline.images.joint_density import sharpen, widened
+from mri_pipeline.images.joint_density import refine_rigid, widened
 from mri_pipeline.images.matching import refine
 from mri_pipeline.images.register import RegisterSettings, register_rigid
 from mri_pipeline.images.sampling import level_of, samples_of
@@ -73,7 +73,7 @@ def of_one_head(pair: Pair, restarts: int, rng: np.random.Generator) -> Iterator
             match = refine(*levels[1], start, linear=same, scale_floor=0.1, tolerance_mm=0.02, **limits)
             found = match.fixed_to_moving
             for mm, n in zip((settings.levels_mm[2], settings.sharp_mm), settings.max_points[2:], strict=True):
-                found = sharpen(
+                found = refine_rigid(
                     fixed,
                     moving,
                     region,

@@ -93,11 +93,12 @@ class ImageLimits(LimitTable):
     min_head_litres : QualityLimit
         Volume of the object. The brains of skull-stripped scans have at least 1.0 L.
     min_head_detail_percent : QualityLimit
-        Local variation. Real scans have 6.4 to 26 %, bottles and spheres 0.3 to 2.6 %. A query at most on PDw and with
-        slices more than 4 mm apart, which were not measured.
+        Median absolute deviation of the head's interior from the mean of its neighbourhood, relative to that mean
+        (*detail*). Real scans have 6.4 to 26 %, bottles and spheres 0.3 to 2.6 %. On PDw, or with slices more than 4 mm
+        apart, the result is at most a query, since no such scans were available.
     min_slice_coherence : QualityLimit
-        Correlation of the detail of neighbouring slices. Real scans have 0.44 to 0.88, noise 0. A query at most on PDw
-        and with slices more than 4 mm apart, which were not measured.
+        Correlation of the detail between neighbouring slices. Real scans have 0.44 to 0.88, noise 0.
+        On PDw, or with slices more than 4 mm apart, the result is at most a query, since no such scans were available.
     min_template_similarity : QualityLimit
         Similarity of the template to the FLAIR. Real scans have 0.78 to 0.93, noise 0.04.
     max_brain_missing_percent : QualityLimit

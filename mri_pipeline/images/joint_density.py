@@ -43,7 +43,7 @@ class _Side:
     image: Image
 
 
-def sharpen(
+def refine_rigid(
     fixed: Image,
     moving: Image,
     region: LabelImage,
@@ -66,7 +66,7 @@ def sharpen(
     spacing_mm : float
         Smaller voxels are averaged to this size.
     max_points : int
-        Maximum number of points of each image.
+        Maximum number of sampled voxels of each image.
     tolerance_mm : float
         Iterations end when the step is below this length.
     moving_region : LabelImage, optional
@@ -83,7 +83,7 @@ def sharpen(
     if moving_region is not None:
         # the own region of each image comes first and defines its box: the points do not depend on the direction
         of_fixed, of_moving = [*of_fixed, (moving_region, fixed_to_moving)], [(moving_region, still), *of_moving]
-    between = lattices_meet(fixed.grid, moving.grid, fixed_to_moving)
+    between = same_voxel_lattice(fixed.grid, moving.grid, fixed_to_moving)
     sides = (
         _side(fixed, of_fixed, spacing_mm, max_points, between=between),
         _side(moving, of_moving, spacing_mm, max_points, between=between),
@@ -130,8 +130,8 @@ def widened(region: LabelImage, margin_mm: float) -> LabelImage:
     return LabelImage(mask, small.grid)
 
 
-def lattices_meet(fixed: Grid, moving: Grid, fixed_to_moving: Affine) -> bool:
-    """True if the voxel lattices of two images differ by a shift only.
+def same_voxel_lattice(fixed: Grid, moving: Grid, fixed_to_moving: Affine) -> bool:
+    """True if two voxel grids differ only by a translation, and possibly by exchanged or reversed axes.
 
     Interpolation then blurs an image by the same amount everywhere, and mutual information has false maxima caused
     by differences in blur (Pluim et al., Comput Vis Image Underst 2000;77:211).

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from mri_pipeline.core.method.registration import RegisterSettings
 from mri_pipeline.core.spatial import Affine, FloatArray, Image, LabelImage
 from mri_pipeline.images.agreement import agreement
-from mri_pipeline.images.joint_density import sharpen, widened
+from mri_pipeline.images.joint_density import refine_rigid, widened
 from mri_pipeline.images.matching import evaluate, refine
 from mri_pipeline.images.mutual_information import head_centre, mutual_information
 from mri_pipeline.images.sampling import PyramidLevel, Samples, inner_foreground, level_of, samples_of
@@ -98,14 +98,16 @@ def register_rigid(
     floor, tolerance_mm = settings.middle_scale_floor, settings.middle_tolerance_mm
     for candidate, start in _attempts(pair, settings):
         found = _refined(middle, start, pair, settings, scale_floor=floor, tolerance_mm=tolerance_mm)
-        found = _sharpened(pair, found, settings.levels_mm[2], settings.max_points[2], tolerance_mm=tolerance_mm)
+        found = _refined_by_information(
+            pair, found, settings.levels_mm[2], settings.max_points[2], tolerance_mm=tolerance_mm
+        )
         reached = agreement(*fine, found)
         if reached > quality:
             best, quality, method = found, reached, candidate
         if quality >= settings.min_quality:
             break
     both = None if moving_mask is None else widened(moving_mask, margin_mm)
-    sharp = _sharpened(
+    sharp = _refined_by_information(
         pair,
         best,
         settings.sharp_mm,
@@ -156,7 +158,7 @@ def _refined(
     ).fixed_to_moving
 
 
-def _sharpened(
+def _refined_by_information(
     pair: _Pair,
     start: Affine,
     spacing_mm: float,
@@ -165,7 +167,7 @@ def _sharpened(
     tolerance_mm: float,
     moving_region: LabelImage | None = None,
 ) -> Affine:
-    return sharpen(
+    return refine_rigid(
         pair.fixed,
         pair.moving,
         pair.region,

@@ -90,7 +90,8 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
 
     One patient may have incomplete data in a part of the images, and two studies on one day: a restart of the console
     starts a new study. Images that state neither the patient number nor name and birth date are a query. Two studies
-    are a query unless every image states the patient number, name or birth date, and the same scanner.
+    are a query unless every image states the patient number together with the name or the birth date, and all are from
+    the same scanner. A study that runs over midnight is a query.
 
     Parameters
     ----------
@@ -104,9 +105,10 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
     Raises
     ------
     UploadRefusedError
-        If patient number, name or birth date has two values, or if there are two studies of two days, of an unknown
-        day, or without a common number or name, or one study of two days. With the number of patients, studies or days,
-        never their identities.
+        If patient number, name or birth date has two values; if there are two studies of two days, of an unknown day,
+        or with images that state neither the patient number nor name and birth date; or if days differ by more than
+        one.
+        With the number of patients, studies or days, never their identities.
     """
     persons = {i.person_keys for i in instances}
     studies, days = frozenset(i.study_key for i in instances), {i.study_day for i in instances}

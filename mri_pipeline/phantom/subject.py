@@ -33,7 +33,7 @@ class SimulatedSubject:
     seed : int
     anatomy : Anatomy
     lesions : tuple of Lesion
-        One phase per visit each.
+        Each has one phase (volume and enhancement) for every visit.
     visits : tuple of str
         Labels of the planned visits.
     missing : frozenset of str

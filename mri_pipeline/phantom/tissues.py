@@ -56,7 +56,7 @@ def _brain_fractions(
     )
     shape = brain.shape
     fluid = np.clip(brain - grey - white, 0.0, 1.0)
-    # an average of 152 brains is blurred where people differ: sharpen, with own random cortical detail
+    # an average of 152 brains is blurred where people differ: refine_rigid, with own random cortical detail
     detail = smooth_field(rng, shape, sigma=2.2)
     opening = traits.atrophy * np.exp(0.55 * detail)
     fluid = (opening * fluid) ** 3

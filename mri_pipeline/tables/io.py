@@ -94,7 +94,7 @@ def _text(value: Cell, missing: str) -> str:
 def csv_text(names: Sequence[str], rows: Iterable[Row], *, delimiter: str = ",", missing: str = "") -> str:
     r"""Rows as CSV (RFC 4180 with line feeds). None becomes `missing`: empty, or "n/a" as in BIDS.
 
-    All tables of this project are written by this function.
+    The blinded tables and the tables of BIDS datasets are written by this function.
 
     Parameters
     ----------

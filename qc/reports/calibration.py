@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, SimulatedKind, VisitCalibration
-from mri_pipeline.lesions.scoring.detection import by_contrast, is_known, is_shown, smallest_shown, usual_contrast
+from mri_pipeline.lesions.scoring.detection import (
+    by_contrast,
+    enough_simulated,
+    is_shown,
+    smallest_shown,
+    usual_contrast,
+)
 
 _SETTINGS = CalibrationSettings()
 
@@ -56,7 +62,7 @@ def _smallest(group: Sequence[DetectionRate]) -> str:
     found = smallest_shown(group, _SETTINGS)
     if found is not None:
         return f"{found.diameter_mm:g} mm"
-    return f"none up to {max(_SETTINGS.diameters_mm):g} mm" if is_known(group, _SETTINGS) else "not known"
+    return f"none up to {max(_SETTINGS.diameters_mm):g} mm" if enough_simulated(group, _SETTINGS) else "not known"
 
 
 def shown_from(rates: Sequence[DetectionRate]) -> dict[str, str]:

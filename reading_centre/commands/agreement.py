@@ -7,7 +7,7 @@ from reading_centre.console import say_paths
 
 
 def agreement(trial: TrialFolder, as_json: AsJson = False) -> None:
-    """Report how well readers agree: kappa, ICC, Bland-Altman and Dice by endpoint, as page and CSV."""
+    """Report how well readers agree, by endpoint: kappa, ICC, Bland-Altman, Dice (reports/agreement.html and CSV)."""
     from reading_centre.use_cases.reading.agreement import write_agreement
 
     say_paths(write_agreement(trial), as_json=as_json)

@@ -19,9 +19,13 @@ app = typer.Typer(
 
 Subject = Annotated[str, typer.Option("--subject", help="Only entries on this blinded code or site.")]
 Actor = Annotated[str, typer.Option("--actor", help="Only entries of this reader or account.")]
-Action = Annotated[str, typer.Option("--action", help="Only entries of this action, such as 'read locked'.")]
-Since = Annotated[str, typer.Option("--since", help="Entries from this time on: 2026-03-01 or longer, UTC.")]
-Until = Annotated[str, typer.Option("--until", help="Entries up to this time: 2026-03-31 or longer, UTC.")]
+Action = Annotated[
+    str, typer.Option("--action", help="Only entries of this action, as shown, such as 'read locked'.")
+]
+Since = Annotated[
+    str, typer.Option("--since", help="Entries from this time (UTC) on: a date, or 2026-03-01T09:30.")
+]
+Until = Annotated[str, typer.Option("--until", help="Entries up to this time (UTC): a date, or 2026-03-31T09:30.")]
 
 
 @app.command("show", short_help="Show entries.")

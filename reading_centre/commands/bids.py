@@ -124,7 +124,9 @@ def bids(
     out_dir: Annotated[
         Path, typer.Argument(metavar="OUT_DIR", help="Derivative dataset to write.", callback=require_writable)
     ],
-    level: Annotated[AnalysisLevel, typer.Argument(help="participant: analyse; group: write the tables.")],
+    level: Annotated[
+        AnalysisLevel, typer.Argument(metavar="LEVEL", help="participant: analyse; group: write the tables.")
+    ],
     participant_label: Annotated[
         list[str] | None,
         typer.Option("--participant-label", "--participant_label", help="One or more, with or without 'sub-'."),
@@ -163,7 +165,10 @@ def bids(
     memory: Annotated[
         str,
         typer.Option(
-            "--mem", "--mem-mb", "--mem_mb", help="Memory limit, for example 16G. Default: 90 % of the memory."
+            "--mem",
+            "--mem-mb",
+            "--mem_mb",
+            help="Memory limit, for example 16G; a number alone is in MB. Default: 90 % of the memory.",
         ),
     ] = "",
     plugin: PluginName = Plugin.MULTIPROC,

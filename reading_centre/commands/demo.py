@@ -14,7 +14,7 @@ from reading_centre.console import STDOUT, say
 def demo(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="[DIR]", help="Output folder; must be empty or new.", callback=require_writable),
+        typer.Argument(metavar="DIR", help="Output folder; must be empty or new.", callback=require_writable),
     ] = Path("demo"),
     nprocs: Processes = 2,
 ) -> None:

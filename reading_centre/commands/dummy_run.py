@@ -37,7 +37,7 @@ def dummy_run(
     trial: TrialFolder,
     site: SiteCode,
     upload: Annotated[
-        Path | None, typer.Argument(metavar="[UPLOAD]", help="DICOM as a folder, zip or tar. Not with --decide.")
+        Path | None, typer.Argument(metavar="UPLOAD", help="DICOM as a folder, zip or tar. Not with --decide.")
     ] = None,
     series: Series = None,
     decide: Annotated[

@@ -24,10 +24,15 @@ def evaluate(
     ] = None,
     pairs: Annotated[
         Path | None,
-        typer.Option("--pairs", help="CSV instead of the folders: case, predicted, reference[, tuned_on]."),
+        typer.Option(
+            "--pairs",
+            help="CSV instead of the folders: case, predicted, reference; optionally tuned_on (yes: the method was "
+            "tuned on this case).",
+        ),
     ] = None,
     label: Annotated[
-        MaskLabel, typer.Option("--label", help="Label of the masks in the output of bids, run or segment.")
+        MaskLabel,
+        typer.Option("--label", help="Lesions to score in the output of bids, run or segment (BH: black holes)."),
     ] = MaskLabel.T2_LESION,
     data: Annotated[str, typer.Option("--data", help="Name of the data, for the report.")] = "Data not named",
     as_json: AsJson = False,

@@ -36,7 +36,7 @@ def _results_file(path: Path | None) -> Path | None:
 def ingest(
     trial: TrialFolder,
     upload: Annotated[
-        Path | None, typer.Argument(metavar="[UPLOAD]", help="DICOM as a folder, zip or tar.", show_default=False)
+        Path | None, typer.Argument(metavar="UPLOAD", help="DICOM as a folder, zip or tar.", show_default=False)
     ] = None,
     site: Annotated[str, typer.Option("--site", help="Code of the site, as in trial.toml.")] = "",
     subject: Annotated[

@@ -18,7 +18,14 @@ def init(
             metavar="TRIAL", help="Folder of the trial; must be empty or new.", callback=require_writable
         ),
     ],
-    protocol: Annotated[str, typer.Option("--protocol", help="Protocol to start from.")] = "mesems",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--protocol",
+            help="Protocol of the package to start from: mesems (7 visits over 48 weeks; FLAIR, T1, T1 "
+            "after gadolinium, T2) or demo.",
+        ),
+    ] = "mesems",
     database_url: Annotated[
         str,
         typer.Option(

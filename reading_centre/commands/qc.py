@@ -9,7 +9,7 @@ from reading_centre.console import STDOUT, emit, say
 
 
 def qc(trial: TrialFolder, as_json: AsJson = False) -> None:
-    """Show image quality over sites, scanners and time: gates, outliers, drifts and open queries; write the page."""
+    """Show image quality over sites, scanners and time, with gates, outliers and drifts; write reports/qc.html."""
     from reading_centre.use_cases.office.quality import quality_overview
 
     overview = quality_overview(trial)

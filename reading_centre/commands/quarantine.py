@@ -124,7 +124,10 @@ def release(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Accept an upload that was refused by a limit of the protocol or an identity alarm. Safety is never overruled."""
+    """Accept an upload that was refused by a limit of the protocol, or for a possible identifier in its headers.
+
+    Unsafe or damaged files are never accepted.
+    """
     from reading_centre.use_cases.uploads.quarantine import release_upload
     from reading_centre.use_cases.uploads.series_statement import read_statement
 

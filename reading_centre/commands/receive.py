@@ -30,7 +30,7 @@ def receive(
         ),
     ] = 1800.0,
 ) -> None:
-    """Receive studies by DICOM C-STORE until SIGTERM or Ctrl-C; each passes the same gate as ingest."""
+    """Receive studies by DICOM C-STORE until SIGTERM or Ctrl-C; each is checked as by ingest."""
     from reading_centre.use_cases.uploads.receive import Node, receive_studies
 
     stop = threading.Event()

@@ -25,7 +25,7 @@ def tables(
         Path | None,
         typer.Option(
             "--release",
-            help="Lift the blinding: write tables with trial numbers to this folder.",
+            help="Write tables with trial numbers in place of blinded codes to this folder. They have no treatment.",
             callback=require_writable,
         ),
     ] = None,

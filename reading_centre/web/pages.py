@@ -36,7 +36,7 @@ FIRST_PAGES = {role: menu[0][0] for role, menu in MENUS.items()}
 
 
 def short_code(assignment: Assignment) -> str:
-    """The code of a case for people.
+    """First digits of the code of a case, in capitals, for display.
 
     Parameters
     ----------

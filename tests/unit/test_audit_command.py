@@ -161,6 +161,9 @@ def test_entries_are_selected(trial):
     assert selected_entries(trial.root, AuditSelection(since="2999-01-01")) == []
     with pytest.raises(UsageError, match="expected a time such as 2026-03-01 or 2026-03-01T12:00"):
         AuditSelection(since="yesterday")
+    with pytest.raises(UsageError, match="expected an action of the audit trail, found 'readlocked'") as refused:
+        AuditSelection(action="readlocked")
+    assert "read locked" in (refused.value.hint or "")
 
 
 def test_an_export_has_all_columns(trial, tmp_path):

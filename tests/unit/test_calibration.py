@@ -26,7 +26,7 @@ from mri_pipeline.lesions.insertion import (
 )
 from mri_pipeline.lesions.scoring.detection import (
     detection_rates,
-    is_known,
+    enough_simulated,
     smallest_shown,
     usual_contrast,
 )
@@ -250,7 +250,7 @@ def test_a_size_of_too_few_lesions_is_not_shown(counts, smallest, known):
     rates = [rate(d, found, n) for d, (n, found) in zip(settings.diameters_mm, counts, strict=True) if n]
     result = smallest_shown(rates, settings)
     assert (result.diameter_mm if result else None) == smallest
-    assert is_known(rates, settings) is known
+    assert enough_simulated(rates, settings) is known
 
 
 def test_report_and_table_claim_no_size_that_is_not_shown():

@@ -13,7 +13,7 @@ from mri_pipeline.core.io.nifti import load_image, load_labels
 from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.images.agreement import agreement
-from mri_pipeline.images.joint_density import lattices_meet, sharpen, widened
+from mri_pipeline.images.joint_density import refine_rigid, same_voxel_lattice, widened
 from mri_pipeline.images.midway import mean_affine, midway
 from mri_pipeline.images.register import RegisterSettings, RegistrationMethod, register_rigid
 from mri_pipeline.images.resample import resample
@@ -94,13 +94,13 @@ def test_a_position_far_off_is_found(head):
 
 
 @pytest.mark.parametrize("mm", [4.0, 13.0])
-def test_a_start_that_is_off_is_sharpened_to_the_end(head, mm):
+def test_a_displaced_start_is_refined_to_the_end(head, mm):
     fixed, to_fixed = scan(head["flair"], rigid(), seed=1)
     moving, to_moving = scan(head["t1"], rigid((2, 3, -2), (3, -2, 4)), seed=2)
     mask = brain_of(head, fixed.grid, to_fixed)
     truth = to_moving @ to_fixed.inverse()
     start = truth @ rigid((0, mm, 0))
-    found = sharpen(
+    found = refine_rigid(
         fixed, moving, widened(mask, 3.0), start, spacing_mm=2.0, max_points=25_000, tolerance_mm=TOLERANCE_MM
     )
     assert distance_mm(found, truth, mask) < 0.2
@@ -149,7 +149,7 @@ def test_the_inverse_registration_uses_the_same_points(head):
     masks = [brain_of(head, image.grid, way) for image, way in ((one, to_one), (other, to_other))]
     truth = to_other @ to_one.inverse()
     there, back = (
-        sharpen(
+        refine_rigid(
             fixed, moving, widened(mask, 3.0), start, spacing_mm=1.0, max_points=2_000, tolerance_mm=TOLERANCE_MM
         )
         for fixed, moving, mask, start in ((one, other, masks[0], truth), (other, one, masks[1], truth.inverse()))
@@ -366,7 +366,7 @@ def test_voxels_that_lie_parallel_draw_a_match_nowhere(shift_voxels):
     fixed = textured(0.0, 1, lambda x: x)
     moving = textured(shift_voxels, 2, lambda x: -np.abs(x + 1))
     region = LabelImage(np.pad(np.ones((36,) * 3, np.uint8), 7), fixed.grid)
-    way = sharpen(
+    way = refine_rigid(
         fixed, moving, region, Affine.identity(), spacing_mm=0.5, max_points=30_000, tolerance_mm=TOLERANCE_MM
     )
     assert np.linalg.norm(way.matrix[:3, 3] - shift_voxels) < 0.07
@@ -386,4 +386,4 @@ def test_voxels_meet_by_how_far_they_part_over_the_image(spacing, shape, degrees
     grid = Grid(shape, np.diag([*spacing, 1.0]))
     turn = np.eye(4)
     turn[:3, :3] = Rotation.from_euler("x", degrees, degrees=True).as_matrix()
-    assert lattices_meet(grid, grid, Affine(turn)) == meet
+    assert same_voxel_lattice(grid, grid, Affine(turn)) == meet

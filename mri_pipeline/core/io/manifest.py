@@ -45,7 +45,7 @@ def require_manifest(folder: Path, *, private: str = "") -> int:
     ----------
     folder : Path
     private : str
-        Folder in it, whose file names may contain patient data: a message names the entry of it alone.
+        Folder in it whose file names may contain patient data. Messages name only its entries, never files below them.
 
     Returns
     -------

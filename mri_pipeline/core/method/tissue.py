@@ -24,12 +24,12 @@ class TissueSettings:
     iterations : int
         Iterations of tissue classification.
     sure_quantile : float
-        Quantile of the prior of a class above which voxels give its first levels. Chosen on the scans at hand, as the
-        following.
+        Quantile of the prior of a class above which voxels give its initial mean intensities. This and all later values
+        were chosen on the development scans.
     csf_quantile : float
-        Quantile of these voxels that is the first level of CSF: most of the others are partial volume.
+        Quantile of these voxels that is the initial intensity of CSF: most of the others are partial volume.
     least_spread : float
-        Minimum spread of a class.
+        Minimum standard deviation of a class, as a fraction of white matter.
     outliers : float
         Uniform component of the likelihood, so that one feature alone cannot determine the class.
     tissue : float
@@ -39,12 +39,16 @@ class TissueSettings:
     ventricle_seed : float
         Minimum probability of the template's ventricles that are the seeds of those of the patient.
     dark_level, dark_width : float
-        FLAIR, in multiples of the median of the brain, from which and over which a voxel counts as fluid in the warp.
+        In multiples of the median of the brain: a voxel counts fully as fluid in the warp if its FLAIR is below
+        `dark_level` minus `dark_width`, and not at all above `dark_level`.
     deep_from_mm, deep_width_mm : float
-        Depth from which, and over which, fluid counts in the warp. Sulci vary between subjects.
+        Depth below the brain surface: fluid has weight 0 in the warp up to `deep_from_mm`, rising to 1 over the next
+        `deep_width_mm`. Sulci vary between subjects.
     distance_grid_mm, distance_share : float
-        Voxel size of the distance to the ventricles, and the fraction of it that they must fill.
+        Voxel size of the map of the distance to the ventricles, and the fraction of a voxel that must be ventricle for
+        it to count as such.
     warp_iterations : int
+        Iterations of the warp.
     warp_update_sigma_mm, warp_field_sigma_mm : float
         Gaussian regularisation of the update and of the displacement of the warp.
     warp_longest_step_mm : float

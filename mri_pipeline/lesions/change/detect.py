@@ -46,7 +46,7 @@ class SmoothFlair:
     in_fov : ndarray of bool, shape (x, y, z)
         True within the field of view, where the FLAIR has signal.
     data : ndarray of float32, shape (x, y, z)
-        FLAIR smoothed by 0.7 mm, except across thick slices.
+        FLAIR after Gaussian smoothing (sigma 0.7 mm), except across thick slices.
     gradient : ndarray of float32, shape (x, y, z)
         Gradient magnitude of `data`, per mm.
     """

@@ -212,8 +212,8 @@ def local_noise(z: _Float, normal: BoolArray, blocks: Blocks) -> _Float:
     """Local noise relative to the noise model, at least 1.
 
     Flow artefacts, the signal drop at the end of a coil, and unmodelled bias raise the noise of whole regions: at the
-    skull base, a z of 3 is common. The local noise is the mean of |z| in normal tissue (lesions excluded, capped at
-    6), smoothed by 12 mm.
+    skull base, a z of 3 is common. The local noise is the mean of |z| (each at most 6) over tissue outside
+    lesions, divided by its expected value in Gaussian noise, after Gaussian smoothing (sigma 12 mm).
 
     Parameters
     ----------

@@ -63,6 +63,7 @@ def components_at_levels(
     Parameters
     ----------
     values : ndarray of float32, shape (x, y, z)
+        Enhancement as a fraction of white matter.
     within : ndarray of bool, shape (x, y, z)
         Where lesions are searched for.
     grid : Grid
@@ -72,8 +73,8 @@ def components_at_levels(
     Yields
     ------
     components, ring : ConnectedComponents
-        At each level with components of `least_mm3` to `most_mm3` and at least `least_voxels`, and the voxels within
-        `ring_mm` of each.
+        At each level of `METHOD.gel_nodes.levels`: the components within its limits of size (`least_mm3`, `most_mm3`,
+        `least_voxels`), and the voxels within its `ring_mm` of each. A level without components is left out.
     """
     spacing = np.round(grid.spacing_mm, 3)  # 1 mm up to floating-point error gives the ring of 1 mm
     reach = tuple(max(1, round(_NODES.ring_mm / s)) for s in spacing.tolist())

@@ -86,8 +86,8 @@ def is_shown(rate: DetectionRate, settings: CalibrationSettings) -> bool:
     return rate.inserted >= settings.least_lesions and rate.rate >= settings.shown_rate
 
 
-def is_known(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> bool:
-    """True if it is known whether a scan shows the largest size of lesion.
+def enough_simulated(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> bool:
+    """True if enough simulated lesions of the largest size could be placed in a scan.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def is_known(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> b
     Returns
     -------
     bool
-        False if too few lesions of that size, or none, found a place.
+        True if at least `least_lesions` were placed.
     """
     largest_mm = max(settings.diameters_mm)
     return any(rate.diameter_mm == largest_mm and rate.inserted >= settings.least_lesions for rate in rates)

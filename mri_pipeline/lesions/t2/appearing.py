@@ -175,10 +175,9 @@ def appearing_lesions(
 ) -> list[BoolArray]:
     """Lesions of each visit from the changes between all pairs of visits.
 
-    The changes that accepted a lesion at a visit determine its extent there, the largest change first. Those of other
-    visits follow where the lesion is present, and add nothing to a place that is lesion already. A change of the visit
-    itself is the same lesion if `same_share` of it is lesion already. For a change from another visit, only voxels not
-    yet labelled are added, so that a further visit removes no lesion.
+    For each visit, its own changes are added first, the largest one first; a change is left out if `same_share` of its
+    voxels are already lesion. Changes found at other visits follow if the lesion is visible at this visit and they
+    overlap no lesion. Of them, only voxels not yet labelled are added, so that a further visit removes no lesion.
 
     Parameters
     ----------

@@ -34,7 +34,8 @@ def further_lesions(
     A lesion is accepted at one visit, and must be present at every visit whose field of view contains it: the mean
     contrast of its voxels is at least half of that at the accepting visit. Its mask is the same at all visits. A
     lesion that appears or disappears must be definite (`t2.segment`, `t2.changes`). Tissue that is as bright on the
-    other side is no lesion. T1 is required: without it, grey matter cannot be separated from faint lesions.
+    other side is no lesion. No lesion is returned if T1 is missing, or if
+    grey matter is not darker than white matter on it: faint lesions cannot be told from grey matter then.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ ZONE_MIN_SHARE = METHOD.tracking.zone_min_share
 
 
 def locate(lesions: LabelImage, location: LabelImage) -> dict[int, Location]:
-    """Location of each lesion (McDonald 2017).
+    """Location of each lesion, in the categories of McDonald 2017. The fractions are rules of this project.
 
     A lesion is infratentorial if at least half of it is. Otherwise it is periventricular, then juxtacortical, if at
     least a tenth of it lies in the zone along the ventricles or the cortex, since these lesions are defined by

@@ -194,7 +194,7 @@ def number_subject(
     Yields
     ------
     NumberedVisit
-        The volume of a kind with a number is that of the records with the number.
+        For each kind, the voxels with a given number add up to the volume in the lesion records of that number.
 
     Raises
     ------

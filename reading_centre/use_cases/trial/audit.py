@@ -15,7 +15,7 @@ from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry, Use
-from mri_pipeline.registry.audit import AuditEntry, utc_now
+from mri_pipeline.registry.audit import AuditAction, AuditEntry, utc_now
 
 _TIME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d)?)?)?)?)?")
 
@@ -31,13 +31,14 @@ class AuditSelection:
     actor : str
         Code of a reader, or account that ran the program.
     action : str
+        One of `AuditAction`.
     since, until : str
         UTC (ISO 8601), or the beginning of one: ``2026-03`` as `until` includes March.
 
     Raises
     ------
     UsageError
-        If a time is none.
+        If a time or an action is none.
     """
 
     subject: str = ""
@@ -47,6 +48,11 @@ class AuditSelection:
     until: str = ""
 
     def __post_init__(self) -> None:
+        if self.action and self.action not in set(AuditAction):
+            raise UsageError(
+                f"expected an action of the audit trail, found {self.action!r}",
+                hint=f"one of: {', '.join(AuditAction)}",
+            )
         for time in (self.since, self.until):
             if time and not _TIME.fullmatch(time):
                 raise UsageError(

@@ -145,7 +145,7 @@ def set_password(trial: Trial, registry: Registry, person: Account, password: st
 
 
 def finish_passwords(people: People, registry: Registry) -> None:
-    """Enter the changes of passwords that reached ``trial.toml`` before the server was killed.
+    """Record in the registry the changes of passwords that reached ``trial.toml`` before the server was killed.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The DICOM node of a trial: C-STORE and C-ECHO; every study passes the same gate as an upload (`receive_visit`)."""
+"""The DICOM node of a trial: C-STORE and C-ECHO; every study is checked as an upload (`receive_visit`)."""
 
 from __future__ import annotations
 

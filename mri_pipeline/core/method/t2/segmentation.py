@@ -83,9 +83,9 @@ class T2Evidence:
     Parameters
     ----------
     fine_mm : float
-        Gaussian blur: lesions of 2 mm lose a quarter of their contrast by 1 mm.
+        Gaussian sigma; at 1 mm, a lesion of 2 mm would lose a quarter of its contrast.
     coarse_mm : float
-        Gaussian blur of the coarser part of the brightness.
+        Gaussian sigma of the coarser part of the brightness.
     coarse_share : float
         Weight of the coarser part.
     surround_mm : float
@@ -108,11 +108,11 @@ class T2Evidence:
         Spread of white matter if there is none to measure.
     place_range : tuple of float
         Range of the logarithm of the prior above `middle_log_prior`: a place can exclude a lesion, and cannot make
-        one. Chosen on the scans at hand, as the following.
+        one. This and all later values were chosen on the development scans.
     grey_matter_smoothing_mm : float
         Gaussian width of the map of grey matter whose penalty is subtracted.
     sure : float
-        Minimum probability of the white and grey matter whose levels are measured.
+        Minimum probability of the white and grey matter whose mean intensities are measured.
     grey_quantile : float
         Quantile of FLAIR in grey matter: the lower part of its histogram is partial volume with CSF.
     least_weight : float
@@ -233,12 +233,13 @@ class T2Symmetry:
 
 @dataclass(frozen=True)
 class T2Border:
-    """Assignment of faint components to T2 lesions.
+    """Assignment of components above the lower FLAIR threshold to T2 lesions.
 
     Parameters
     ----------
     own : float
-        A faint component belongs to the lesion that has more than this fraction of the definite voxels in it.
+        A component above the lower threshold is attached to a lesion that holds more than this fraction of its voxels
+        above the upper threshold.
     """
 
     own: float = 0.5
