@@ -10,9 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mri_pipeline.registry.audit import AuditAction, AuditEntry
-from mri_pipeline.registry.quality_rows import ScannerState
+from mri_pipeline.registry.quality_rows import JUDGED, ScannerState
 from mri_pipeline.registry.requirements import is_accepted
-from mri_pipeline.registry.schema import Gate, ScanRow
+from mri_pipeline.registry.schema import Gate, ScanRow, SubjectRow
 from mri_pipeline.registry.trail import entries
 
 
@@ -44,6 +44,8 @@ class RefusedUpload:
 
     Parameters
     ----------
+    site : str
+        Code of the site.
     digest : str
         SHA-256 of the upload.
     dummy_run : bool
@@ -52,6 +54,7 @@ class RefusedUpload:
         UTC (ISO 8601) of the refusal.
     """
 
+    site: str
     digest: str
     dummy_run: bool
     refused: str
@@ -78,49 +81,68 @@ def accepted_as(session: Session, upload: RefusedUpload, gates: GateEntries | No
     Times of the audit trail have a resolution of one second. Within the second of the refusal, the order of the entries
     decides.
     """
-    if upload.dummy_run:
-        found = _of_gates(gates or GateEntries(session), upload.digest)
-    else:
-        found = _of_scans(session, upload.digest)
+    gates = gates or GateEntries(session)
+    found = _of_gates(gates, upload) if upload.dummy_run else _of_scans(session, upload)
     for entry, at, visit in found:
         if _is_later(session, entry, at, upload):
             return visit
     return None
 
 
-def _of_scans(session: Session, upload_digest: str) -> list[tuple[AuditEntry, str, str]]:
-    rows = [
-        row for row in session.scalars(select(ScanRow).filter_by(upload_digest=upload_digest)) if is_accepted(row)
-    ]
+def _of_scans(session: Session, upload: RefusedUpload) -> list[tuple[AuditEntry, str, str]]:
+    of_upload = (
+        select(ScanRow)
+        .join(SubjectRow, SubjectRow.code == ScanRow.subject)
+        .where(SubjectRow.site == upload.site, ScanRow.upload_digest == upload.digest)
+    )
+    rows = [row for row in session.scalars(of_upload) if is_accepted(row)]
     visits = {f"{row.subject} {row.visit}": row.visit for row in rows}
     received = entries(session, (AuditAction.SCAN_RECEIVED,), targets=visits) if visits else ()
     return [
         (entry, entry.at, visits[entry.target])
         for entry in received
-        if entry.details.get("upload") == upload_digest
+        if entry.details.get("upload") == upload.digest
     ]
 
 
-def _of_gates(gates: GateEntries, upload_digest: str) -> list[tuple[AuditEntry, str, str]]:
-    """Accepted gates of scanners, or of the site if the dummy run states no scanner."""
+def _of_gates(gates: GateEntries, upload: RefusedUpload) -> list[tuple[AuditEntry, str, str]]:
+    """The acceptance by a gate of a scanner, or of the site if the dummy run states no scanner.
+
+    The latest verdict on the dummy run counts. Entries of earlier versions do not say on which dummy run they are: the
+    time of the gate counts.
+    """
+    of_site = [entry for entry in gates.scanners if entry.target == upload.site]
+    judged = [
+        entry for entry in of_site if entry.details.get(JUDGED) == upload.digest and entry.details["state"] in _VERDICTS
+    ]  # fmt: skip
+    if judged:
+        return [(entry, entry.at, "") for entry in judged[-1:] if _accepts(entry, upload.digest)]
     named = [
-        entry for entry in gates.scanners
-        if upload_digest in (entry.details.get("dummy_run_digest"), entry.details.get("waiting_digest"))
+        entry for entry in of_site
+        if upload.digest in (entry.details.get("dummy_run_digest"), entry.details.get("waiting_digest"))
     ]  # fmt: skip
     if named:
         return [
-            (entry, str(entry.details["at"]), "") for entry in named
-            if entry.details["state"] == ScannerState.ACCEPTED and entry.details["dummy_run_digest"] == upload_digest
-            and entry.details["at"]
-        ]  # fmt: skip
+            (entry, str(entry.details["at"]), "")
+            for entry in named
+            if JUDGED not in entry.details and _accepts(entry, upload.digest) and entry.details["at"]
+        ]
     return [
         (entry, entry.at, "")
         for entry in gates.dummy_runs
-        if entry.details.get("upload") == upload_digest
+        if entry.target == upload.site
+        and entry.details.get("upload") == upload.digest
         and entry.details["gate"] == Gate.ACCEPTED
         and entry.details.get("without_scanner")
         and not entry.reader  # the decision of a person is on a scanner
     ]
+
+
+_VERDICTS = frozenset({ScannerState.ACCEPTED, ScannerState.REFUSED, ScannerState.UNDECIDED})
+
+
+def _accepts(entry: AuditEntry, digest: str) -> bool:
+    return (entry.details["state"], entry.details["dummy_run_digest"]) == (ScannerState.ACCEPTED.value, digest)
 
 
 def _is_later(session: Session, entry: AuditEntry, at: str, upload: RefusedUpload) -> bool:

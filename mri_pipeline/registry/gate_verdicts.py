@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mri_pipeline.registry.audit import AuditAction, utc_now
-from mri_pipeline.registry.quality_rows import WAS_ACCEPTED, ScannerGateRow, ScannerState
+from mri_pipeline.registry.quality_rows import JUDGED, WAS_ACCEPTED, ScannerGateRow, ScannerState
 from mri_pipeline.registry.records import ScannerFacts, maker
 from mri_pipeline.registry.requirements import later_dummy_run
 from mri_pipeline.registry.schema import AuditRow, ScannerRow
@@ -80,14 +80,15 @@ def judge_scanner_gate(
     )  # fmt: skip
     before = (row.state, row.dummy_run_digest)
     decision = {} if set(rules) & set(final) else _decided(session, site, (number, coil, upload_digest))
+    by_person = decision.pop("state", "")
     verdict = _set_verdict(
-        row, ScannerState(decision.pop("state", state)), upload_digest, decision=decision, waits=waits
+        row, ScannerState(by_person or state), upload_digest, decision=decision, waits=waits and not by_person
     )
     if (row.state, row.dummy_run_digest) != before:
         row.at = utc_now()
     row.rules = sorted(set(rules))
     session.add(row)
-    append_gate(session, site, row)
+    append_gate(session, site, row, judged=upload_digest)
     if (row.state, row.dummy_run_digest) != before:
         supersede(session, site, row, received=received)
         if row.state == ScannerState.ACCEPTED.value:
@@ -106,7 +107,7 @@ def _set_verdict(
     """Set a gate to the verdict on a dummy run, or keep an accepted gate while a person decides."""
     if upload_digest == row.dummy_run_digest and _stays(row, verdict):
         return ScannerState(row.state)
-    if waits and not decision and upload_digest != row.dummy_run_digest and row.state in WAS_ACCEPTED:
+    if waits and upload_digest != row.dummy_run_digest and row.state in WAS_ACCEPTED:
         verdict = ScannerState.UNDECIDED
     stands = verdict is ScannerState.UNDECIDED and row.state in WAS_ACCEPTED
     entered = {"waiting_digest": upload_digest} if stands else {
@@ -200,16 +201,23 @@ def _digest(entry: AuditRow) -> str:
 
 
 def _decided(session: Session, site: str, run: tuple[int, str, str]) -> dict[str, str]:
-    """The latest decision of a person on a dummy run (scanner, coil, digest), from the audit trail; or nothing."""
+    """The latest decision on a dummy run (scanner, coil, digest) and a proposal since then, from the audit trail.
+
+    A decision that a second person has not confirmed is a proposal, and no state.
+    """
+    proposal: dict[str, str] = {}
     for entry in reversed(_of_gate(session, site)):
         facts = entry.details
-        if entry.reader and (facts["scanner"], facts["coil"], _digest(entry)) == run:
-            found = {name: str(facts[name]) for name in _DECISION if name in facts}
-            return found | ({"state": ScannerState.UNDECIDED.value} if facts.get("waiting_digest") else {})
-    return {}
+        if not entry.reader or (facts["scanner"], facts["coil"], _digest(entry)) != run:
+            continue
+        if not facts.get("proposed"):
+            return {name: str(facts[name]) for name in _DECISION} | proposal
+        proposal = proposal or {name: str(facts[name]) for name in _PROPOSAL if name in facts}
+    return proposal
 
 
-_DECISION = ("state", "reason", "by", "proposed", "proposed_by", "proposed_reason")
+_DECISION = ("state", "reason", "by")
+_PROPOSAL = ("proposed", "proposed_by", "proposed_reason")
 
 
 def supersede(session: Session, site: str, by_row: ScannerGateRow, *, received: str = "") -> None:
@@ -293,7 +301,7 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
         append_gate(session, site, row)
 
 
-def append_gate(session: Session, site: str, row: ScannerGateRow, *, by: str = "") -> None:
+def append_gate(session: Session, site: str, row: ScannerGateRow, *, by: str = "", judged: str = "") -> None:
     """Append the gate of a scanner to the audit trail.
 
     Parameters
@@ -304,6 +312,10 @@ def append_gate(session: Session, site: str, row: ScannerGateRow, *, by: str = "
     row : ScannerGateRow
     by : str, optional
         Name of the person who decided.
+    judged : str, optional
+        SHA-256 of the dummy run on which this is the verdict or the decision.
     """
     session.flush()
-    append(session, AuditAction.SCANNER_GATE, site, values_of(row), reader=by)
+    append(
+        session, AuditAction.SCANNER_GATE, site, values_of(row) | ({JUDGED: judged} if judged else {}), reader=by
+    )

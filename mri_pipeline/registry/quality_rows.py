@@ -26,6 +26,9 @@ class ScannerState(StrEnum):
 WAS_ACCEPTED = (ScannerState.ACCEPTED.value, ScannerState.CLOSED.value)
 """States of a gate with an accepted dummy run, of now or of before an upgrade."""
 
+JUDGED = "judged"
+"""Detail of an audit entry on a gate: SHA-256 of the dummy run on which it is the verdict. It is no column."""
+
 
 class MeasuresRow(Base):
     """Image quality of one upload that was measured, accepted or refused. Rows are never changed or deleted.

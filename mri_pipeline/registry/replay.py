@@ -8,6 +8,7 @@ from typing import Any
 
 from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.registry.audit import AuditAction, AuditEntry
+from mri_pipeline.registry.quality_rows import JUDGED
 from mri_pipeline.registry.scans import stated_of_values
 from mri_pipeline.registry.schema import Gate, ScanState
 from mri_pipeline.registry.site_queries import QueryState
@@ -163,7 +164,7 @@ def _apply_quality(state: ReplayedState, entry: AuditEntry, _target: tuple[str, 
         case AuditAction.MEASURES_STORED:
             state.measures[str(len(state.measures) + 1),] = dict(details)
         case AuditAction.SCANNER_GATE:
-            state.gates[gate_key(details)] = dict(details)
+            state.gates[gate_key(details)] = {name: value for name, value in details.items() if name != JUDGED}
         case AuditAction.REGISTRY_MIGRATED:
             state.gates.update({gate_key(gate): gate for gate in details.get("scanner_gates", ())})
 

@@ -178,7 +178,7 @@ class ScannerGates:
                     )
                 row.state, row.by, row.reason, row.proposed, row.at = state.value, by, reason, "", utc_now()
                 row.dummy_run_digest, row.waiting_digest = row.waiting_digest or row.dummy_run_digest, ""
-            append_gate(session, site, row, by=by)
+            append_gate(session, site, row, by=by, judged="" if row.proposed else row.dummy_run_digest)
             if not row.proposed:
                 if (row.state, row.dummy_run_digest) != before:
                     supersede(session, site, row)

@@ -558,7 +558,7 @@ def test_the_releases_of_another_upload_count_after_a_discard(trial, tmp_path):
     with opened(trial) as registry:
         for digest in ("a" * 64, "b" * 64):
             registry.releases.enter(digest, site="S01", reason=digest[0], by="QC", protocol=True)
-        upload = RefusedUpload("a" * 64, dummy_run=False, refused="2024-01-01T00:00:00+00:00")
+        upload = RefusedUpload("S01", "a" * 64, dummy_run=False, refused="2024-01-01T00:00:00+00:00")
         assert registry.releases.discard("E1", upload, site="S01", reason="r", by="QC")
         assert [registry.releases.of(digest * 64).protocol for digest in "ab"] == [False, True]
 

@@ -9,6 +9,7 @@ from mri_pipeline.core.errors import GateClosedError, UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.registry import Gate, Registry, ScannerFacts, ScannerState
+from mri_pipeline.registry.acceptances import RefusedUpload
 from tests.unit.registry_steps import withdraw_scan
 
 ONE = ScannerFacts("Maker", "Model", "v1", 3.0, "ab" * 8)
@@ -341,6 +342,55 @@ def test_a_second_person_confirms(registry):
     gate = decide(registry, accept=True, persons=2, by="QC 2")
     assert (gate.state, gate.proposed, gate.proposed_by, gate.by) == (ScannerState.ACCEPTED, "", "QC 1", "QC 2")
     registry.require_open_gate("S01")
+
+
+def test_a_decision_that_nobody_has_confirmed_is_no_decision(registry):
+    judged(registry, ONE, "d1")
+    decide(registry, accept=False, persons=2)
+    judged(registry, ONE, "d1", accepted=False, rules=["snr"])
+    assert [(gate.state, gate.proposed) for gate in registry.scanner_gates.all("S01")] == [
+        (ScannerState.REFUSED, "refused")
+    ]
+    judged(registry, ONE, "d1", undecided=True)
+    decide(registry, accept=True, persons=2)
+    judged(registry, ONE, "d1", accepted=False, rules=["snr"])
+    assert states(registry) == [(ONE, "", "refused")]  # the proposal to accept keeps nothing open
+    decide(registry, accept=True, persons=2, by="QC 2")
+    judged(registry, ONE, "d1", accepted=False, rules=["snr"])
+    assert states(registry) == [(ONE, "", "accepted")]  # two persons have decided
+
+
+def refused_upload(registry, digest, site="S01"):
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
+    registry.record_refusal(site, reason="identity", upload_digest=digest)
+    return RefusedUpload(site, digest, dummy_run=True, refused=now)
+
+
+def accepted_as(registry, upload):
+    (found,) = registry.releases.accepted_as([upload])
+    return found
+
+
+def test_an_acceptance_after_a_refusal_is_found_though_the_gate_was_open_before(registry):
+    judged(registry, ONE, "d1")
+    upload = refused_upload(registry, "d1")
+    assert accepted_as(registry, upload) is None
+    judged(registry, ONE, "d2", undecided=True)  # an entry with the state of the accepted gate
+    assert accepted_as(registry, upload) is None
+
+
+def test_the_latest_verdict_on_a_refused_dummy_run_counts(registry):
+    judged(registry, ONE, "d1", accepted=False, rules=["snr"])
+    upload = refused_upload(registry, "d1")
+    decide(registry, accept=True)
+    assert accepted_as(registry, upload) == ""
+    assert accepted_as(registry, replace(upload, site="S02")) is None
+    decide(registry, accept=False, by="QC 2")
+    assert accepted_as(registry, upload) is None
+    judged(registry, OTHER, "d2")
+    again = refused_upload(registry, "d2")
+    judged(registry, OTHER, "d2")  # accepted again, without a change of the state
+    assert accepted_as(registry, again) == ""
 
 
 def test_another_decision_of_a_second_person_is_a_proposal_of_its_own(registry):

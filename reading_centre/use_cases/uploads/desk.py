@@ -287,7 +287,7 @@ def settle_decided(trial: Trial, registry: Registry, *, accepted: bool = True) -
 
 
 def refusal_of(entry: QuarantineEntry) -> RefusedUpload:
-    """Digest, kind and time of a refused upload.
+    """Site, digest, kind and time of a refused upload.
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ def refusal_of(entry: QuarantineEntry) -> RefusedUpload:
     -------
     RefusedUpload
     """
-    return RefusedUpload(entry.sha256, dummy_run=entry.kind == "dummy run", refused=entry.received)
+    return RefusedUpload(entry.site, entry.sha256, dummy_run=entry.kind == "dummy run", refused=entry.received)
 
 
 def _accepted(entry: QuarantineEntry, visit: str) -> str:
