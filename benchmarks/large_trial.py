@@ -13,7 +13,8 @@ the same bytes of all tables. 2,000 subjects: status 3.2 (peak memory 220 MiB), 
 subjects), run without work 45 (433 MiB). 10,000 subjects in the registry without results: status 8.3 at first and 4.4
 from then on (224 MiB). The time of the tables is proportional to the number of rows: about 140 CPU s for 10,000
 subjects, extrapolated. These figures are older than two changes: commands that use numbers check every hash of the
-audit trail, and `run` writes the index of the reports again at its end. With both, `tables` and `run` take longer.
+audit trail, and `run` writes the index of the reports again at its end. With both (2026-11-30, 300 subjects): status
+1.6, tables 7.4, run without work 10.6 CPU s, about 18 and 29 ms a subject beside imports.
 """
 
 from __future__ import annotations
