@@ -1,6 +1,6 @@
 """Words for contrast agent in the name of a series and in ContrastBolusAgent.
 
-The words of twelve languages are in ``mri_pipeline/data/contrast_words.toml``. A name is split at word boundaries.
+The words of eleven languages are in ``mri_pipeline/data/contrast_words.toml``. A name is split at word boundaries.
 Words that deny the agent ("ohne KM", "w/o contrast") are matched before the agent itself.
 """
 
@@ -20,20 +20,8 @@ _UNCLEAR, _ASIDE, _BREAK, _HYPHEN = "?", "∓", "/", "¬"
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")  # noqa: RUF001
 _ZERO = r"0+(?:[.,]0+)?"
 _OFF = r"[(\[]\s*-\s*[)\]]"
-_NOT, _DO = r"(?:sin|sans|senza|ohne|without|sem|uden|utan|uten|zonder)", r"(?:con|avec|mit|with|com|amb|med|met)"
-_AND = r"\.?\s*(?:[+/&]|u\.|und)\s*"
-_NAME = r"(?:km|kontrast|contrast|gad|gd|mdc|pdc|civ)"
 _SIGNS = (
-    (re.compile(r"(?<![a-z])(t1|t2|pd)w(?:-(?=[a-z])|(?![a-z/]))"), r"\1 "),  # the w of T1w is no "with"; "T1w-Gd"
-    (re.compile(rf"(?<![a-z])(?:{_NOT}{_AND}{_DO}|{_DO}{_AND}{_NOT})(?![a-z])"), f" {_BOTH} "),  # "sin/con"
-    (re.compile(rf"(?<![a-z])(?:[osuz]{_AND}[mc]|[mc]{_AND}[osuz])[./]?\s*(?={_NAME})"), f" {_BOTH} "),  # "o/m KM"
-    (re.compile(r"(?<![a-z])(c|k|km|gd|gad|gado|iv)\s*(?:\+\s*/\s*\1?\s*-|-\s*/\s*\1?\s*\+)"), rf" {_BOTH} \1 "),
-    (re.compile(r"-\s*/\s*\+"), f" {_BOTH} "),
-    (re.compile(r"(?<![a-z])[aefhilprs]\s*(?:[-/>]|to)\s*[aefhilprs](?![a-z./])"), " "),  # direction of slices
-    (re.compile(r"(?<![a-z])(?:no|nr)\.?\s*\d++(?![a-z.,]|\s*(?:ml|cc|mmol))"), " "),  # "Gd no 2"
-    (re.compile(r"(?<![a-z.])v\.\s*(?=km|kontr)"), " vor "),
-    (re.compile(rf"({_NAME}[a-z]*?)-?(?:free|frei|fri)(?![a-z-])"), r"\1 nil "),
-    (re.compile(r"([(\[])\s*-\s+(?=[a-z])"), r"\1-"),
+    (re.compile(r"(?<![a-z])(t1|t2|pd)w(?![a-z/])"), r"\1 "),  # the w of T1w is no "with"
     (re.compile(r"(?<![a-z])w\s*/\s*o(?:ut)?(?![a-z])"), " without "),
     (re.compile(r"(?<![a-z])(t1)c(?![a-z])"), r"\1 + c"),
     (re.compile(rf"(?<=[a-z])\s*[:=]\s*(?:-\s*$|{_ZERO}(?![.,:]?\d)|no?(?![a-z]))"), " nil "),  # "KM=0", "Gd: no"
@@ -42,12 +30,11 @@ _SIGNS = (
     (re.compile(_OFF), f" {_ASIDE} "),  # "FS (-) KM"
     (re.compile(r"\+\s*/\s*-"), f" {_BOTH} "),
     (re.compile(r"\+"), f" {_PLUS} "),
-    (re.compile(r"(?<![a-z0-9+/)\].:*-])-(?=[a-z])"), f" {_HYPHEN} "),  # " -C"; not "T1-Gd", "(sag)-Gd"
+    (re.compile(r"(?<![a-z0-9+/])-(?=[a-z])"), f" {_HYPHEN} "),  # " -C"; not "T1-Gd"
     (re.compile(r"(?<=[a-z])-(?![a-z0-9])"), f" {_MINUS} "),  # "C-"; not "Gd-DOTA"
     (re.compile(r"(?<!\S)-(?!\S)"), f" {_UNCLEAR} "),  # "T1 - C", "KM -": a minus or a dash
     (re.compile(r"[,;]"), f" {_BREAK} "),
 )
-_SIGN_BEHIND = re.compile(r"(?<![a-z0-9])([a-z]+)[+-](?![a-z0-9+/-])")
 _TOKEN = re.compile(rf"[a-z]+|[{_PLUS}{_MINUS}{_BOTH}{_UNCLEAR}{_ASIDE}{_BREAK}{_HYPHEN}]")
 _SENSE = re.compile(r"(?<![a-z])(?<!cs[ _-])(?<!compressed[ _-])(?<!c-)sense(?![a-z])", re.IGNORECASE)
 _PHILIPS = re.compile(r"t1w_|[tf]fe|(?<![a-z])wip(?![a-z])", re.IGNORECASE)
@@ -171,18 +158,13 @@ def _tokens(name: str) -> list[str]:
     text = re.sub(f"[{_MINUS}{_UNCLEAR}{_ASIDE}{_HYPHEN}]", " ", name)
     if not _PHILIPS.search(text):
         text = _SENSE.sub(_catalan_or_philips, text)
-    text = _SIGN_BEHIND.sub(_sign_of_a_word, _plain(text).replace("_", " "))
+    text = _plain(text).replace("_", " ")
     for pattern, replacement in _SIGNS:
         text = pattern.sub(replacement, text)
     found = _TOKEN.findall(text)
     found = [_MINUS if t == _HYPHEN and _agent(found[i + 1 :]) else t for i, t in enumerate(found)]
     found = [t for t in found if t != _HYPHEN]  # "Gd -fs": the sign of another word
     return [t for i, t in enumerate(found) if t != _BREAK or _phrase(found[i - 1 : i], "agents")]
-
-
-def _sign_of_a_word(found: re.Match[str]) -> str:
-    """Set the sign of another word than the agent aside: "FS- KM", "MT+ GD-"."""
-    return found[0] if _agent([found[1]]) else f"{found[1]} {_ASIDE} "
 
 
 def _catalan_or_philips(sense: re.Match[str]) -> str:

@@ -33,13 +33,6 @@ AFTER = (
     "T1+Gd", "Ax T1 FLAIR+C", "T1 SE Dotarem", "T1 Gadovist 7.5 ml", "Multihance T1", "T1-Gd", "T1c",
     # Persian, transliterated
     "T1 ba haajeb", "T1 ba hajeb", "T1 bad az tazrigh", "T1 baad az contrast", "T1 ba tazrigh", "T1 ba contrast",
-    # signs, dashes, directions and denials
-    "T1w-Gd", "T1W-KM", "T1W-CE", "T1W-GADO", "T1W-CONTRAST", "T1W-INJ", "T1W-GD-FS", "T2w-Gd", "PDw-Gd",
-    "T1 FS- KM+", "T1 FS- C+", "T1 FS- KM", "T1_FS-_Gd", "T1 MT- GAD", "T1 SPAIR- GD", "MTC- Gd", "T1 I-S GD",
-    "T1 I/S GD", "T1 I to S GAD", "T1 A-S GD", "T1 P-S KM", "T1 E-F GD", "T1 GD no 2", "T1 KM no1",
-    "T1 No 2 KM", "T1--KM", "AX-T1--GD", "T1(sag)-KM", "T1 (3D)-GD", "T1 [sag]-GD", "AX T1:-GD", "T1 tra.-KM",
-    "T1*-GD", "T1 S/P GAD", "KM FREE BH", "T1 Gd free-hand", "T1 post- Gd", "T1 i.v. KM", "T1 C+ S-I",
-    "T1+C SAG",
 )  # fmt: skip
 
 BEFORE = (
@@ -74,11 +67,6 @@ BEFORE = (
     # Persian, transliterated
     "T1 bedoone haajeb", "T1 bedune hajeb", "T1 ghabl az tazrigh", "T1 bedoon contrast", "T1 bedoone tazrigh",
     "T1 qabl az haajeb",
-    # signs, dashes, directions and denials
-    "T1 FS+ KM-", "T1 FS+ C-", "AX T1 MT+ GD-", "Gad-free", "T1 Gd-free", "T1 contrast-free", "T1 KM-frei",
-    "T1 kontrastmittelfrei", "kontrastfri", "T1 KM minus", "Gd-DTPA minus", "T1 (- KM)", "T1 v.KM",
-    "T1 avt gado", "T1 sine KM", "T1 wout contrast", "T1 uten kontrast", "T1 uten KM", "uten Gd",
-    "T1 contrast omitted", "T1w-C-", "T1 no 7.5 ml Gd", "T1 pre- Gd", "T1 S GADO", "T1 s/ contraste",
 )  # fmt: skip
 
 SILENT = (
@@ -89,9 +77,6 @@ SILENT = (
     "3D T1 MPRAGE Munchen", "T1 con saturacion", "T1 med FOV", "T1 met MPR", "T1 com SAT", "T1 m o s", "",
     "MR Kopf mit und ohne KM", "T1 coronal", "T1 se c tra", "cerebro sin y con contraste", "T1 W",
     "crane sans et avec injection",
-    # signs, dashes, directions and denials
-    "T1 C+/C-", "T1 KM+/-", "T1 -/+ KM", "T1 o.+m. KM", "T1 o. u. m. KM", "T1 o/m KM", "T1 u/m kontrast",
-    "T1 C-/C+", "T1 s/c contraste", "T1 c/s contraste", "T1 sin/con", "T1 sin/con contraste",
 )  # fmt: skip
 
 AGENT_NOT_GIVEN = (
