@@ -24,7 +24,8 @@ _SPELLINGS = (
     (re.compile(r"(?<![a-z])(t1)c(?![a-z])"), r"\1+c"),
     (re.compile(r"(?<![a-z])[ie][. ]{0,2}v(?![a-z])"), "iv"),
     (re.compile(r"\./\."), " minus "),
-    (re.compile(r"(?<![a-z])c(?:[1-8](?!\d)|[ -]+(?=sp(?:ine)?(?![a-z])))"), " "),  # cervical spine
+    (re.compile(r"(?<![a-z])(?:[chipr]/o(?![a-z])|c[ -]+(?=sp(?:ine)?(?![a-z])))"), " "),  # "r/o MS", "C-spine"
+    (re.compile(r"(?<![a-z])[a-su-z]\d+(?![.,]?\d)|(?<=\d)(?<!t\d)(?!d)[a-z](?![a-z])"), " "),  # "p2", "5s"
     (re.compile(r"(?<![a-z])n[or]?[.° ]*[1-9]\d*(?![a-z\d]|\s*(?:ml|cc|mmol))"), " "),  # "no. 2"
     (re.compile(rf"(?<=[a-z])\s*[:=]\s*(?:-\s*$|{NIL}(?![.,:]?\d)|no?(?![a-z]))"), " nil "),  # "KM=0", "Gd: no"
     (re.compile(rf"(?<![\d.,]){NIL}\s*(?:ml|cc|mmol)\b(?!\s*/\s*s)"), " nil "),
@@ -49,7 +50,7 @@ _TOKENS = re.compile(
     | (?P<minus>(?:(?<![^\s(\[])|(?<=[a-z]/))-(?=[a-z]))  # " -C"; not "T1-Gd"
     | (?P<plus>\+)
     | (?P<question>\?)
-    | (?P<zero>(?<![\d.,:/-])0+(?:[.,]0+)?(?![.,:]?\d))
+    | (?P<zero>(?<![\d.,:/-])0(?:[.,]0+)?(?![.,:]?\d))
     | (?P<break>[,;/)\]])
     """,
     re.VERBOSE,
@@ -131,7 +132,7 @@ def _read(match: re.Match[str], found: Sequence[str]) -> list[str]:
             and re.match(r"\s+\w", match.string[match.end() :])
         )
         return ["<aside>" if first else f"<{match[0]}>"] if behind_agent else []  # "FS-"; "KM- T1"
-    if kind == "zero" and (not found or found == ["t"]):
+    if kind == "zero" and re.fullmatch(r"\W*(?:t1\W*)?", match.string[: match.start()]):
         return ["nil"]  # "0 Gd"
     if kind == "break":
         denied = len(found) > 1 and phrase_at(found[-2:], "agents") and phrase_at(found[-1:], "none")

@@ -124,7 +124,7 @@ def _doses(text: str) -> list[float]:
 
 def _without_signs(value: str) -> str:
     """Without zero doses and signs: "Gadovist 7 ml (-)" was given. Denials in words stay."""
-    return re.sub(rf"{OFF}|(?<![\d.,]){NIL}\s*(?:ml|cc|mmol)\b|-\s*$", " ", plain(value))
+    return re.sub(rf"{OFF}|(?<![\d.,]){NIL}\s*(?:ml|cc|mmol)\b|(?<!\S)-(?!\S)|-\s*$", " ", plain(value))
 
 
 def _statements(name: str) -> frozenset[Said]:
@@ -232,6 +232,7 @@ def _beside_a_word(tokens: Sequence[str]) -> _Statement:
     if not agent:
         return _NO_RULE
     denied = _denied(rest[agent:])[1] if said == _AFTER else 0
+    denied = denied or int(len(tokens[0]) == 1 and rest[agent : agent + 1] == ["<->"])  # "p KM-"
     return (_EITHER if denied else said), length + agent + denied
 
 
@@ -291,13 +292,13 @@ def _denial(tokens: Sequence[str]) -> int:
 
 
 def _open_denial(tokens: Sequence[str]) -> int:
-    """Tokens of "frei" and "0" before other words, of "ohne" before "tra", and of "n/a"; 0 if there is none."""
+    """Tokens of "frei" and "0" before other words, of "ohne" before "tra", and of "vor" and "n/a" at the end; or 0."""
     free = _free_or_zero(tokens)
     if free:
         return free
-    unknown = phrase_at(tokens, "unknown")
-    if unknown and _ends(tokens[unknown:]):
-        return unknown
+    last = phrase_at(tokens, "unknown") or (phrase_at(tokens, "before") if len(tokens[0]) > 1 else 0)
+    if last and _ends(tokens[last:]):
+        return last
     word = max(phrase_at(tokens, "none"), phrase_at(tokens, "without")) if len(tokens[0]) > 1 else 0
     return word if word and phrase_at(tokens[word:], "acquisition") else 0
 

@@ -159,6 +159,7 @@ DENIED = (
     "T1 contrast not possible", "Gd-DTPA - none", "T1 KM (ohne) fs", "T1 Gd; none", "T1 ohne 10 ml KM",
     "T1 vor 10 ml Gadovist", "T1 avant 10 ml gado", "T1 sans produit de contraste", "T1 s/ contr.", "T1 utan kontr",
     "T1 w.o. contrast", "T1 w-o GAD", "T1 w_o_Gd", "T1 bez KM", "T1 unenh", "T1_nat",
+    "t1_mprage_p2_C-", "t1_p2_KM-", "T1 KM not", "T1 kontrast nei", "T1 KM nein fs", "T1 no 10 ml Gd",
 )  # fmt: skip
 
 GIVEN = (
@@ -193,6 +194,8 @@ GIVEN = (
     # other
     "T1 Gd, uten fs", "T1 C+ no FS", "T1 KM ohne Artefakt", "T1 GD free-breathing", "T1 KM freeze", "T1 post NO FS",
     "T1 m. Gd",
+    "T1 s2 KM", "T1 2s KM", "T1 5s Gd", "T1 h/o Gd", "T1 r/o MS GD", "t1_p2_KM",
+    "post KM- T1", "T1 nach KM-",
 )  # fmt: skip
 
 UNSTATED = (
@@ -220,4 +223,7 @@ UNSTATED = (
     # neither
     "T1 C1-C7", "SAG T1 C- SPINE", "T1 p C-spine", "T1W-C", "T1 post trauma", "T1 after biopsy", "T1 edge enhancement",
     "T1 free breathing", "T1 0", "T1 no. 3", "T1 uten fs", "T1w-mprage",
+    # denials of rare form
+    "T1 KM vor", "T1 Gd before", "T1 KM vorher", "T1 KM cancelled", "T1 Gd failed", "T1 KM kontraindiziert",
+    "T1 gado contre-indiqué", "T1 mdc controindicato", "T1 kontrast udgår", "T1 Gd to follow", "T1 p C-",
 )  # fmt: skip
