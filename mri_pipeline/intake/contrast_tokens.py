@@ -24,11 +24,11 @@ _SPELLINGS = (
     (re.compile(r"(?<![a-z])(t1)c(?![a-z])"), r"\1+c"),
     (re.compile(r"(?<![a-z])[ie][. ]{0,2}v(?![a-z])"), "iv"),
     (re.compile(r"\./\."), " minus "),
-    (re.compile(r"(?<![a-z])(?:[chipr]/o(?![a-z])|c[ -]+(?=sp(?:ine)?(?![a-z])))"), " "),  # "r/o MS", "C-spine"
+    (re.compile(r"(?<![a-z+])(?:[chipr]/o(?![a-z])|c[ -]+(?=sp(?:ine)?(?![a-z])))"), " "),  # "r/o MS", "C-spine"
     (re.compile(r"(?<![a-z])[a-su-z]\d+(?![.,]?\d)|(?<=\d)(?<!t\d)(?!d)[a-z](?![a-z])"), " "),  # "p2", "5s"
     (re.compile(r"(?<![a-z])n[or]?[.° ]*[1-9]\d*(?![a-z\d]|\s*(?:ml|cc|mmol))"), " "),  # "no. 2"
     (re.compile(rf"(?<=[a-z])\s*[:=]\s*(?:-\s*$|{NIL}(?![.,:]?\d)|no?(?![a-z]))"), " nil "),  # "KM=0", "Gd: no"
-    (re.compile(rf"(?<![\d.,]){NIL}\s*(?:ml|cc|mmol)\b(?!\s*/\s*s)"), " nil "),
+    (re.compile(rf"(?<![\d.,]){NIL}\s*(?:ml|cc|mmol)(?![a-z]|\s*/\s*s)"), " nil "),
     (re.compile(r"\d+(?:[.,]\d+)?\s*(?:ml|cc|mmol)(?![a-z])"), " "),
     (re.compile(rf"^\W*(?:t1\W*)?{OFF}\s*(?=[a-z])"), " -"),  # "(-) KM"
     (re.compile(rf"(?<=[a-z])\s*{OFF}\s*$"), "- "),  # "KM [-]"
@@ -51,7 +51,7 @@ _TOKENS = re.compile(
     | (?P<plus>\+)
     | (?P<question>\?)
     | (?P<zero>(?<![\d.,:/-])0(?:[.,]0+)?(?![.,:]?\d))
-    | (?P<break>[,;/)\]])
+    | (?P<break>[,;/&)\]])
     """,
     re.VERBOSE,
 )

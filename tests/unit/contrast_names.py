@@ -160,6 +160,7 @@ DENIED = (
     "T1 vor 10 ml Gadovist", "T1 avant 10 ml gado", "T1 sans produit de contraste", "T1 s/ contr.", "T1 utan kontr",
     "T1 w.o. contrast", "T1 w-o GAD", "T1 w_o_Gd", "T1 bez KM", "T1 unenh", "T1_nat",
     "t1_mprage_p2_C-", "t1_p2_KM-", "T1 KM not", "T1 kontrast nei", "T1 KM nein fs", "T1 no 10 ml Gd",
+    "T1_Gd_0_ml_-FS",
 )  # fmt: skip
 
 GIVEN = (
@@ -226,4 +227,5 @@ UNSTATED = (
     # denials of rare form
     "T1 KM vor", "T1 Gd before", "T1 KM vorher", "T1 KM cancelled", "T1 Gd failed", "T1 KM kontraindiziert",
     "T1 gado contre-indiqué", "T1 mdc controindicato", "T1 kontrast udgår", "T1 Gd to follow", "T1 p C-",
+    "T1 +C- FS", "T1 KM + C-", "T1 ohne KM & KM", "T1 mit KM & KM-", "T1 +C/o. KM",
 )  # fmt: skip
