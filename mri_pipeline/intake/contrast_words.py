@@ -240,8 +240,8 @@ def _beside_a_sign(tokens: Sequence[str]) -> _Statement:
     """Read "+C", "-C", "C+" and "C-"."""
     if tokens[0] in _SIGNS and agent_at(tokens[1:]):
         length = 1 + agent_at(tokens[1:])
-        behind = _SIGNS_BEHIND.get("".join(tokens[length : length + 1]), _SILENT)
-        return _SIGNS[tokens[0]] | behind, length + bool(behind)
+        also = _SIGNS_BEHIND.get("".join(tokens[length : length + 1]), _SILENT)
+        return _SIGNS[tokens[0]] | also, length + bool(also)
     agent = agent_at(tokens)
     behind = tokens[agent] if 0 < agent < len(tokens) else ""
     if behind in _SIGNS_BEHIND:
