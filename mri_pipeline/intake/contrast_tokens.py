@@ -16,7 +16,8 @@ from importlib.resources import files
 _LONGEST_PHRASE = 3
 NIL = r"0+(?:[.,]0+)?"
 OFF = r"[(\[]\s*-\s*[)\]]"
-_MINUS_SIGNS = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("÷∅", " minus "))  # noqa: RUF001
+_DASHES = dict.fromkeys("‐‑‒–—−", "-")  # noqa: RUF001
+_MARKS = str.maketrans(_DASHES | dict.fromkeys("÷∅", " minus ") | dict.fromkeys("∕⁄", "/"))  # noqa: RUF001
 _SPELLINGS = (
     (re.compile(r"_(?!-[a-z])"), " "),
     (re.compile(r"(?<![a-z])(t1|t2|pd)w(?![a-z/])-*"), r"\1 "),  # the w of T1w is no "with"
@@ -24,9 +25,9 @@ _SPELLINGS = (
     (re.compile(r"(?<![a-z])(t1)c(?![a-z])"), r"\1+c"),
     (re.compile(r"(?<![a-z])[ie][. ]{0,2}v(?![a-z])"), "iv"),
     (re.compile(r"\./\."), " minus "),
-    (re.compile(r"(?<![a-z+])(?:[chipr]/o(?![a-z])|c[ -]+(?=sp(?:ine)?(?![a-z])))"), " "),  # "r/o MS", "C-spine"
-    (re.compile(r"(?<![a-z])[a-su-z]\d+(?![.,]?\d)|(?<=\d)(?<!t\d)(?!d)[a-z](?![a-z])"), " "),  # "p2", "5s"
-    (re.compile(r"(?<![a-z])n[or]?[.° ]*[1-9]\d*(?![a-z\d]|\s*(?:ml|cc|mmol))"), " "),  # "no. 2"
+    (re.compile(r"(?<![a-z+])[chipr]/o(?![a-z])"), " "),  # "r/o MS"
+    (re.compile(r"(?<![a-z])[a-su-z]\d+(?![.,]?\d)"), " "),  # "p2", "C7"
+    (re.compile(r"(?<![a-z])n[or]?[.° ]*[1-9]\d*+(?![a-z]|[.,]\d|\s*(?:ml|cc|mmol))"), " "),  # "no. 2"
     (re.compile(rf"(?<=[a-z])\s*[:=]\s*(?:-\s*$|{NIL}(?![.,:]?\d)|no?(?![a-z]))"), " nil "),  # "KM=0", "Gd: no"
     (re.compile(rf"(?<![\d.,]){NIL}\s*(?:ml|cc|mmol)(?![a-z]|\s*/\s*s)"), " nil "),
     (re.compile(r"\d+(?:[.,]\d+)?\s*(?:ml|cc|mmol)(?![a-z])"), " "),
@@ -38,7 +39,7 @@ _TOKENS = re.compile(
     r"""
       (?P<direction>(?<![a-z0-9])[aefhilprsuz]\s?(?:-|-?>|\bto\b)\s?[aefhilprsuz](?![a-z]))  # "S-I", "F to H"
     | (?P<letters>(?<![a-z0-9])[aefhilprsuz]/[aefhilprsuz](?![a-z]))  # "S/A"
-    | (?P<bare>(?<![a-z0-9])[sfv](?=[ -]))  # "S Gd"; not "s. Gd"
+    | (?P<bare>(?<![a-z])[sfv](?=[ -]))  # "S Gd", "5s Gd"; not "s. Gd"
     | (?P<word>[23]d(?![a-z])|[a-z]+)
     | (?P<both>\+(?:\s*/\s*)?-|-(?:\s*/\s*)?\+|±)
     | (?P<aside>[(\[]\s*-\s*[)\]])
@@ -50,7 +51,7 @@ _TOKENS = re.compile(
     | (?P<minus>(?:(?<![^\s(\[])|(?<=[a-z]/))-(?=[a-z]))  # " -C"; not "T1-Gd"
     | (?P<plus>\+)
     | (?P<question>\?)
-    | (?P<zero>(?<![\d.,:/-])0(?:[.,]0+)?(?![.,:]?\d))
+    | (?P<zero>(?<![\d.,:/-])0(?:[.,]0+)?(?!\s*(?:[-.,:]?\s*\d|(?:s|sec|min|deg|grad|mm)(?![a-z])|[°'%])))
     | (?P<break>[,;/&)\]])
     """,
     re.VERBOSE,
@@ -87,8 +88,12 @@ def plain(text: str) -> str:
     """
     lower = re.sub(r"(?<![^\W_])ø(?![^\W_])", " minus ", text.lower())
     folded = lower.replace("ø", "oe").replace("æ", "ae").replace("ß", "ss")
-    letters = (c for c in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(c))
-    return "".join(letters).translate(_MINUS_SIGNS)
+    letters = (
+        c
+        for c in unicodedata.normalize("NFKD", folded)
+        if not unicodedata.combining(c) and unicodedata.category(c) != "Cf"
+    )
+    return "".join(letters).translate(_MARKS)
 
 
 def tokens_of(name: str) -> list[str]:
@@ -132,8 +137,6 @@ def _read(match: re.Match[str], found: Sequence[str]) -> list[str]:
             and re.match(r"\s+\w", match.string[match.end() :])
         )
         return ["<aside>" if first else f"<{match[0]}>"] if behind_agent else []  # "FS-"; "KM- T1"
-    if kind == "zero" and re.fullmatch(r"\W*(?:t1\W*)?", match.string[: match.start()]):
-        return ["nil"]  # "0 Gd"
     if kind == "break":
         denied = len(found) > 1 and phrase_at(found[-2:], "agents") and phrase_at(found[-1:], "none")
         return ["<break>"] if phrase_at(found[-1:], "agents") or (denied and match[0] != "/") else []

@@ -100,8 +100,10 @@ def agent_given(value: str) -> bool | None:
     if any(amounts and not any(amounts) for amounts in (numbers, doses)) or text in table()["none"]:
         return False
     said = _statements(_without_signs(value) if any(doses) else value)
-    if said in (_BEFORE, _EITHER):
-        return False if said == _BEFORE else None
+    if said == _BEFORE:
+        return False
+    if said == _EITHER and not any(doses):
+        return None
     denied = words[0] in table()["none"] or (_is_word(words[0]) and words[0] in table()["without"])
     return None if denied and said != _AFTER else True
 
@@ -123,13 +125,17 @@ def _doses(text: str) -> list[float]:
 
 
 def _without_signs(value: str) -> str:
-    """Without zero doses and signs: "Gadovist 7 ml (-)" was given. Denials in words stay."""
-    return re.sub(rf"{OFF}|(?<![\d.,]){NIL}\s*(?:ml|cc|mmol)\b|(?<!\S)-(?!\S)|-\s*$", " ", plain(value))
+    """Without zero doses, signs and "free": "Gadovist 7 ml (-)" was given. Other denials in words stay."""
+    signs = rf"{OFF}|(?<![\d.,]){NIL}\s*(?:ml|cc|mmol)\b|(?<!\S)-(?!\S)|-\s*$|\bminus\b"
+    return re.sub(rf"{signs}|\b(?:{'|'.join(table()['free'])})\b", " ", plain(value))
 
 
 def _statements(name: str) -> frozenset[Said]:
-    """Everything that a name says."""
-    return frozenset().union(*_each(tokens_of(name)))
+    """Everything that a name says. A word of doubt ("if needed", "refused") opens "after", but never "before"."""
+    tokens = tokens_of(name)
+    said = _SILENT.union(*_each(tokens))
+    doubtful = any(phrase_at(tokens[i:], "doubtful") for i in range(len(tokens)))
+    return _EITHER if doubtful and Said.AFTER in said else said
 
 
 def _each(tokens: Sequence[str]) -> Iterator[frozenset[Said]]:
@@ -152,14 +158,14 @@ def _statement(tokens: Sequence[str]) -> _Statement:
 
 
 def _either(tokens: Sequence[str]) -> _Statement:
-    """Read "with and without contrast", "o. + m. KM", "KM +/-", "+/- KM" and "KM falls noetig"."""
+    """Read "with and without contrast", "o. + m. KM", "KM +/-" and "+/- KM"."""
     agent = agent_at(tokens)
     if "<both>" in (tokens[0], *tokens[agent : agent + 1]):
         behind = agent_at(tokens[agent + 1 :])
         return (_EITHER if agent or behind else _SILENT), agent + 1 + behind
-    doubtful = phrase_at(tokens, "doubtful")
-    if doubtful:
-        return _EITHER, doubtful
+    both = phrase_at(tokens, "either")
+    if both:
+        return _EITHER, both
     letters = tokens[0].split("/")
     opposite = _opposite([_LETTERS.get(t, t) for t in (*letters, *tokens[1:])])
     return (_EITHER, opposite - len(letters) + 1) if opposite else _NO_RULE
@@ -279,7 +285,7 @@ def _denied(tokens: Sequence[str]) -> _Statement:
 
 
 def _denial(tokens: Sequence[str]) -> int:
-    """Tokens of "nein" and "nicht verabreicht", and of "no", "frei" and "0" at the end; 0 if there is no denial."""
+    """Tokens of "nein" and "nicht verabreicht", and of "no" and "frei" at the end; 0 if there is no denial."""
     none = 0 if phrase_at(tokens, "none_nowhere") else phrase_at(tokens, "none")
     if none and not phrase_at(tokens[none:], "flushes"):
         sure = none > 1 or phrase_at(tokens, "none_anywhere")
@@ -289,13 +295,13 @@ def _denial(tokens: Sequence[str]) -> int:
     given = phrase_at(tokens[without:], "given") if without else 0
     if given:
         return without + given
-    free = _free_or_zero(tokens)
+    free = phrase_at(tokens, "free_alone")
     return free if _ends(tokens[free:]) else 0
 
 
 def _open_denial(tokens: Sequence[str]) -> int:
-    """Tokens of "frei" and "0" before other words, of "ohne" before "tra", and of "vor" and "n/a" at the end; or 0."""
-    free = _free_or_zero(tokens)
+    """Tokens of "0", of "frei" before other words, of "ohne" before "tra", and of "vor" and "n/a" at the end; or 0."""
+    free = phrase_at(tokens, "free_alone") or int(tokens[0] == "<zero>")
     if free:
         return free
     last = phrase_at(tokens, "unknown") or (phrase_at(tokens, "before") if len(tokens[0]) > 1 else 0)
@@ -303,10 +309,6 @@ def _open_denial(tokens: Sequence[str]) -> int:
         return last
     word = max(phrase_at(tokens, "none"), phrase_at(tokens, "without")) if len(tokens[0]) > 1 else 0
     return word if word and phrase_at(tokens[word:], "acquisition") else 0
-
-
-def _free_or_zero(tokens: Sequence[str]) -> int:
-    return phrase_at(tokens, "free") or int(tokens[0] == "<zero>")
 
 
 def _ends(tokens: Sequence[str]) -> bool:

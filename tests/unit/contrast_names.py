@@ -151,16 +151,18 @@ DENIED = (
     "T1 kontrastmittelfrei", "T1 kontrastmittel-frei", "kontrastfri", "T1 kontrastfritt", "T1 contrastvrij",
     "T1 gadolinium-vrij", "T1 kontrastlos", "T1 contrast-less",
     # zero and minus
-    "T1 KM minus", "T1 Gd 0", "T1 KM 0", "KM0", "T1 Gd0", "0 Gd", "T1 0 Gd", "T1 (0 Gd)", "T1 KM 0.0", "Gd-DTPA minus",
+    "T1 KM minus",         "Gd-DTPA minus",
     "T1 (- KM)", "T1 ÷KM", "T1 ÷ kontrast", "T1 KM ÷", "T1 ./. Gd", "T1 Ø KM", "T1 minus contrast",
     # words
     "T1 v.KM", "T1 v. Gd", "T1 avt gado", "T1 avt. gado", "T1 sine KM", "T1 wout contrast", "T1 w/out Gd",
-    "T1 ss gado", "T1 ss PDC", "T1 contrast omitted", "uten kontrast", "uten KM", "uten Gd",
+      "T1 contrast omitted", "uten kontrast", "uten KM", "uten Gd",
     "T1 contrast not possible", "Gd-DTPA - none", "T1 KM (ohne) fs", "T1 Gd; none", "T1 ohne 10 ml KM",
     "T1 vor 10 ml Gadovist", "T1 avant 10 ml gado", "T1 sans produit de contraste", "T1 s/ contr.", "T1 utan kontr",
     "T1 w.o. contrast", "T1 w-o GAD", "T1 w_o_Gd", "T1 bez KM", "T1 unenh", "T1_nat",
     "t1_mprage_p2_C-", "t1_p2_KM-", "T1 KM not", "T1 kontrast nei", "T1 KM nein fs", "T1 no 10 ml Gd",
     "T1_Gd_0_ml_-FS",
+    "t1_320o.KM", "T1_p2o.KM", "t1_vibe_3s.mdc", "T1_256u.kontrast", "T1_5C-", "T1 no 7.5 ml Gd",
+    "T1 ohne KM wegen Allergie", "T1 no contrast - allergy", "T1 nativ abgebrochen", "oh\u00adne KM",
 )  # fmt: skip
 
 GIVEN = (
@@ -195,8 +197,10 @@ GIVEN = (
     # other
     "T1 Gd, uten fs", "T1 C+ no FS", "T1 KM ohne Artefakt", "T1 GD free-breathing", "T1 KM freeze", "T1 post NO FS",
     "T1 m. Gd",
-    "T1 s2 KM", "T1 2s KM", "T1 5s Gd", "T1 h/o Gd", "T1 r/o MS GD", "t1_p2_KM",
+    "T1 s2 KM", "T1 h/o Gd", "T1 r/o MS GD", "t1_p2_KM",
     "post KM- T1", "T1 nach KM-",
+    "T1 SS-TSE Gd", "T1 SS POST GAD", "T1_KM_0-10", "T1 KM 0 min", "T1 KM 0s", "T1 0 60 KM", "0_MPRAGE_KM",
+    "T1 GD LESS NOISE", "SAG T1 +C SPINE", "T1_p2C+",
 )  # fmt: skip
 
 UNSTATED = (
@@ -228,4 +232,8 @@ UNSTATED = (
     "T1 KM vor", "T1 Gd before", "T1 KM vorher", "T1 KM cancelled", "T1 Gd failed", "T1 KM kontraindiziert",
     "T1 gado contre-indiqué", "T1 mdc controindicato", "T1 kontrast udgår", "T1 Gd to follow", "T1 p C-",
     "T1 +C- FS", "T1 KM + C-", "T1 ohne KM & KM", "T1 mit KM & KM-", "T1 +C/o. KM",
+    # a zero, seconds or single shot
+    "T1 Gd 0", "T1 KM 0", "KM0", "T1 Gd0", "0 Gd", "T1 0 Gd", "T1 (0 Gd)", "T1 KM 0.0",
+    "T1 ss gado", "T1 ss PDC", "T1 2s KM", "T1 5s Gd",
+    "T1 W/O C SPINE", "T1 GD failed",
 )  # fmt: skip

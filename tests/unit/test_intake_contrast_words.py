@@ -98,7 +98,10 @@ def test_words_of_treatment_are_no_statement(name):
         ("no contrast, 20 ml NaCl", False), ("kein KM, 7 ml geplant", False), ("sense", False), ("sense Gd", None),
         ("uten", False), ("sine", False), ("Gad-free", False), ("contrast free", False), ("KM-frei", False),
         ("kontrastfri", False), ("Gd 0", False), ("0 Gd", False), ("Gd-DTPA - none", False), ("KM omitted", False),
-        ("KM ohne tra", None), ("Gd +/-", None), ("Dotarem - 10 ml", True),
+        ("KM ohne tra", None), ("Gd +/-", None), ("Dotarem - 10 ml", True), ("no contrast - allergy", False),
+        ("Gadovist 7.5 ml 0", True), ("Gadovist 7 ml ÷", True), ("Dotarem 15ml free", True),
+        ("Gadovist 7 ml; no allergy", True),
+        ("no 7.5 ml Gadovist", False),
         ("contrast n/a", None), ("T1W-Gd", True), ("Gd 0.1 mmol/kg", True),
     ],
 )  # fmt: skip
