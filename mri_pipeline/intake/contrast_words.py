@@ -304,7 +304,11 @@ def _open_denial(tokens: Sequence[str]) -> int:
     free = phrase_at(tokens, "free_alone") or int(tokens[0] == "<zero>")
     if free:
         return free
-    last = phrase_at(tokens, "unknown") or (phrase_at(tokens, "before") if len(tokens[0]) > 1 else 0)
+    last = (
+        phrase_at(tokens, "unknown")
+        or phrase_at(tokens, "free")
+        or (phrase_at(tokens, "before") if len(tokens[0]) > 1 else 0)
+    )
     if last and _ends(tokens[last:]):
         return last
     word = max(phrase_at(tokens, "none"), phrase_at(tokens, "without")) if len(tokens[0]) > 1 else 0

@@ -235,5 +235,5 @@ UNSTATED = (
     # a zero, seconds or single shot
     "T1 Gd 0", "T1 KM 0", "KM0", "T1 Gd0", "0 Gd", "T1 0 Gd", "T1 (0 Gd)", "T1 KM 0.0",
     "T1 ss gado", "T1 ss PDC", "T1 2s KM", "T1 5s Gd",
-    "T1 W/O C SPINE", "T1 GD failed",
+    "T1 W/O C SPINE", "T1 GD failed", "T1 kontrast fri",
 )  # fmt: skip
