@@ -1,44 +1,24 @@
 """Words for contrast agent in the name of a series and in ContrastBolusAgent.
 
-The words of eleven languages are in ``mri_pipeline/data/contrast_words.toml``. A name is split at word boundaries.
-Words that deny the agent ("ohne KM", "w/o contrast") are matched before the agent itself.
+Rules read the tokens of a name from left to right (`_statement`). The words of twelve languages are in
+``mri_pipeline/data/contrast_words.toml``. Words that deny the agent ("ohne KM", "w/o contrast") are matched before the
+agent itself. A name that can be read in two ways says nothing.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from functools import cache, lru_cache
-from importlib.resources import files
+from functools import lru_cache
 
-_LONGEST_PHRASE = 3
-_PLUS, _MINUS, _BOTH = "+", "~", "±"
-_UNCLEAR, _ASIDE, _BREAK, _HYPHEN = "?", "∓", "/", "¬"
-_DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")  # noqa: RUF001
-_ZERO = r"0+(?:[.,]0+)?"
-_OFF = r"[(\[]\s*-\s*[)\]]"
-_SIGNS = (
-    (re.compile(r"(?<![a-z])(t1|t2|pd)w(?![a-z/])"), r"\1 "),  # the w of T1w is no "with"
-    (re.compile(r"(?<![a-z])w\s*/\s*o(?:ut)?(?![a-z])"), " without "),
-    (re.compile(r"(?<![a-z])(t1)c(?![a-z])"), r"\1 + c"),
-    (re.compile(rf"(?<=[a-z])\s*[:=]\s*(?:-\s*$|{_ZERO}(?![.,:]?\d)|no?(?![a-z]))"), " nil "),  # "KM=0", "Gd: no"
-    (re.compile(rf"(?<![\d.,]){_ZERO}\s*(?:ml|cc|mmol)\b(?!\s*/\s*s)"), " nil "),
-    (re.compile(rf"^\W*(?:t1\W*)?{_OFF}|(?<=[a-z])\s*{_OFF}\s*$"), f" {_MINUS} "),  # "(-) KM", "KM [-]"
-    (re.compile(_OFF), f" {_ASIDE} "),  # "FS (-) KM"
-    (re.compile(r"\+\s*/\s*-"), f" {_BOTH} "),
-    (re.compile(r"\+"), f" {_PLUS} "),
-    (re.compile(r"(?<![a-z0-9+/])-(?=[a-z])"), f" {_HYPHEN} "),  # " -C"; not "T1-Gd"
-    (re.compile(r"(?<=[a-z])-(?![a-z0-9])"), f" {_MINUS} "),  # "C-"; not "Gd-DOTA"
-    (re.compile(r"(?<!\S)-(?!\S)"), f" {_UNCLEAR} "),  # "T1 - C", "KM -": a minus or a dash
-    (re.compile(r"[,;]"), f" {_BREAK} "),
-)
-_TOKEN = re.compile(rf"[a-z]+|[{_PLUS}{_MINUS}{_BOTH}{_UNCLEAR}{_ASIDE}{_BREAK}{_HYPHEN}]")
-_SENSE = re.compile(r"(?<![a-z])(?<!cs[ _-])(?<!compressed[ _-])(?<!c-)sense(?![a-z])", re.IGNORECASE)
-_PHILIPS = re.compile(r"t1w_|[tf]fe|(?<![a-z])wip(?![a-z])", re.IGNORECASE)
+from mri_pipeline.intake.contrast_tokens import NIL, OFF, agent_at, phrase_at, plain, table, tokens_of
+
 _DOSE = re.compile(r"(?P<amount>\d+(?:[.,]\d+)?)\s*(?:ml|cc|mmol)(?![a-z]|\s*/\s*(?:m?l|s))")
+
+
+_MOST_BETWEEN = 3
+"""Tokens between a preposition and the agent ("senza il mezzo di contrasto")."""
 
 
 class Said(StrEnum):
@@ -48,18 +28,20 @@ class Said(StrEnum):
     AFTER = "after contrast"
 
 
-_SIGNED = {_PLUS: Said.AFTER, _MINUS: Said.BEFORE}
+_Statement = tuple[frozenset[Said], int]
+"""What the beginning of a list of tokens says, and how many tokens that takes; 0 if a rule does not apply."""
+
+_SILENT = frozenset[Said]()
+_BEFORE, _AFTER = frozenset({Said.BEFORE}), frozenset({Said.AFTER})
+_EITHER = frozenset(Said)
+_NO_RULE: _Statement = (_SILENT, 0)
+
+_SIGNS = {"<plus>": _AFTER, "<minus>": _BEFORE}
+_SIGNS_BEHIND = {"<+>": _AFTER, "<->": _BEFORE}
+_LETTERS = {f"<{letter}>": letter for letter in "sfv"}
 _PREPOSITIONS = (
-    ("without", Said.BEFORE), ("before", Said.BEFORE), ("after", Said.AFTER), ("with", Said.AFTER),
+    ("without", _BEFORE), ("before", _BEFORE), ("after", _AFTER), ("with", _AFTER),
 )  # fmt: skip
-
-
-@cache
-def _table() -> Mapping[str, frozenset[str]]:
-    text = (files("mri_pipeline") / "data" / "contrast_words.toml").read_text(encoding="utf-8")
-    table = tomllib.loads(text)
-    values = table.pop("values")
-    return {name: frozenset(words) for name, words in (table | values).items()}
 
 
 def said_of_contrast(name: str) -> Said | None:
@@ -74,7 +56,7 @@ def said_of_contrast(name: str) -> Said | None:
     Returns
     -------
     Said or None
-        None if the name says nothing, or both ("with and without contrast").
+        None if the name says nothing, or both ("with and without contrast"), or if it can be read in two ways.
 
     Examples
     --------
@@ -84,9 +66,9 @@ def said_of_contrast(name: str) -> Said | None:
     True
     """
     for part in name.split(" | "):
-        said = set(_statements(_tokens(part)))
+        said = _statements(part)
         if said:
-            return said.pop() if len(said) == 1 else None
+            return next(iter(said)) if len(said) == 1 else None
     return None
 
 
@@ -101,29 +83,29 @@ def agent_given(value: str) -> bool | None:
     Returns
     -------
     bool or None
-        False if it states that none was given. None if it is empty, only punctuation or not recognised, or if it denies
-        something other than an agent ("no flush").
+        False if it states that none was given. None if it is empty, only punctuation or not recognised, if it can be
+        read in two ways, or if it denies something other than an agent ("no flush").
 
     Examples
     --------
     >>> agent_given("Gd-DOTA"), agent_given("no contrast"), agent_given("n/a")
     (True, False, None)
     """
-    words = [w for w in re.split(r"[^a-z0-9]+", _plain(value)) if w]
+    words = [w for w in re.split(r"[^a-z0-9]+", plain(value)) if w]
     text = " ".join(words)
-    if not words or text in _table()["unknown"]:
+    if not words or text in table()["unknown"]:
         return None
     numbers = [_amount(n) for n in re.findall(r"\d+(?:[.,]\d+)?", value)]
-    doses = _doses(_plain(value))
-    said = said_of_contrast(_without_signs(value) if any(doses) else value)
-    if any(amounts and not any(amounts) for amounts in (numbers, doses)) or text in _table()["none"]:
+    doses = _doses(plain(value))
+    if any(amounts and not any(amounts) for amounts in (numbers, doses)) or text in table()["none"]:
         return False
-    if not any(doses) and re.search(r"\s-\s*$", _plain(value)):
-        return None  # a minus or a dash
-    if said is Said.BEFORE:
+    said = _statements(_without_signs(value) if any(doses) else value)
+    if said == _BEFORE:
         return False
-    denied = words[0] in _table()["none"] or (_is_word(words[0]) and words[0] in _table()["without"])
-    return None if denied and said is not Said.AFTER else True
+    if said == _EITHER and not any(doses):
+        return None
+    denied = words[0] in table()["none"] or (_is_word(words[0]) and words[0] in table()["without"])
+    return None if denied and said != _AFTER else True
 
 
 def _amount(number: str) -> float:
@@ -137,150 +119,233 @@ def _doses(text: str) -> list[float]:
     for dose in _DOSE.finditer(text):
         before, behind = (re.findall("[a-z]+", part) for part in (text[: dose.start()], text[dose.end() :]))
         fluid = behind[:1] if dose_first else before[-1:]
-        if not _table()["flushes"].intersection(fluid):
+        if not table()["flushes"].intersection(fluid):
             found.append(_amount(dose["amount"]))
     return found
 
 
 def _without_signs(value: str) -> str:
-    """Without zero doses and signs: "Gadovist 7 ml (-)" was given. Denials in words stay."""
-    return re.sub(rf"{_OFF}|(?<![\d.,]){_ZERO}\s*(?:ml|cc|mmol)\b|-\s*$", " ", _plain(value))
+    """Without zero doses, signs and "free": "Gadovist 7 ml (-)" was given. Other denials in words stay."""
+    signs = rf"{OFF}|(?<![\d.,]){NIL}\s*(?:ml|cc|mmol)\b|(?<!\S)-(?!\S)|-\s*$|\bminus\b"
+    return re.sub(rf"{signs}|\b(?:{'|'.join(table()['free'])})\b", " ", plain(value))
 
 
-def _plain(text: str) -> str:
-    """Lower case without accents, with one kind of dash."""
-    folded = text.lower().replace("ø", "oe").replace("æ", "ae").replace("ß", "ss")
-    letters = (c for c in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(c))
-    return "".join(letters).translate(_DASHES)
+def _statements(name: str) -> frozenset[Said]:
+    """Everything that a name says. A word of doubt ("if needed", "refused") opens "after", but never "before"."""
+    tokens = tokens_of(name)
+    said = _SILENT.union(*_each(tokens))
+    doubtful = any(phrase_at(tokens[i:], "doubtful") for i in range(len(tokens)))
+    return _EITHER if doubtful and Said.AFTER in said else said
 
 
-def _tokens(name: str) -> list[str]:
-    text = re.sub(f"[{_MINUS}{_UNCLEAR}{_ASIDE}{_HYPHEN}]", " ", name)
-    if not _PHILIPS.search(text):
-        text = _SENSE.sub(_catalan_or_philips, text)
-    text = _plain(text).replace("_", " ")
-    for pattern, replacement in _SIGNS:
-        text = pattern.sub(replacement, text)
-    found = _TOKEN.findall(text)
-    found = [_MINUS if t == _HYPHEN and _agent(found[i + 1 :]) else t for i, t in enumerate(found)]
-    found = [t for t in found if t != _HYPHEN]  # "Gd -fs": the sign of another word
-    return [t for i, t in enumerate(found) if t != _BREAK or _phrase(found[i - 1 : i], "agents")]
-
-
-def _catalan_or_philips(sense: re.Match[str]) -> str:
-    """Mark "sense" that may be the Catalan "without": in lower case, or at the start of a name."""
-    start = not re.search("[A-Za-z]", sense.string[: sense.start()])
-    return f" {_UNCLEAR} {sense[0]}" if start or not sense[0].isupper() else sense[0]
-
-
-def _statements(tokens: Sequence[str]) -> Iterator[Said]:
+def _each(tokens: Sequence[str]) -> Iterator[frozenset[Said]]:
     position = 0
     while position < len(tokens):
         said, length = _statement(tokens[position:])
-        if said is not None:
-            yield said
         position += length
+        yield _EITHER if said and tokens[position : position + 1] == ["<question>"] else said
 
 
-def _statement(tokens: Sequence[str]) -> tuple[Said | None, int]:
-    """What the beginning of a list of tokens says, and how many tokens that takes."""
-    silent = _phrase(tokens, "neutral") or _unclear(tokens)
+def _statement(tokens: Sequence[str]) -> _Statement:
+    silent = phrase_at(tokens, "neutral")
     if silent:
-        return None, silent
-    for rule in (_beside_a_word, _beside_a_sign, _alone):
+        return _SILENT, silent
+    for rule in (_either, _unclear, _beside_a_word, _beside_a_sign, _denied_behind, _alone):
         said, length = rule(tokens)
         if length:
             return said, length
     return _glued(tokens[0]), 1
 
 
-def _unclear(tokens: Sequence[str]) -> int:
-    """Tokens of "- C" between words and of "sense Gd", which may deny or not, and of a dash; 0 for anything else."""
-    if tokens[0] != _UNCLEAR:
-        return 0
-    if any(_phrase(tokens[1:], words) for words in ("before_alone", "without")):
-        return 1
+def _either(tokens: Sequence[str]) -> _Statement:
+    """Read "with and without contrast", "o. + m. KM", "KM +/-" and "+/- KM"."""
+    agent = agent_at(tokens)
+    if "<both>" in (tokens[0], *tokens[agent : agent + 1]):
+        behind = agent_at(tokens[agent + 1 :])
+        return (_EITHER if agent or behind else _SILENT), agent + 1 + behind
+    both = phrase_at(tokens, "either")
+    if both:
+        return _EITHER, both
+    letters = tokens[0].split("/")
+    opposite = _opposite([_LETTERS.get(t, t) for t in (*letters, *tokens[1:])])
+    return (_EITHER, opposite - len(letters) + 1) if opposite else _NO_RULE
+
+
+def _opposite(tokens: Sequence[str]) -> int:
+    """Tokens of "with and without", with the agent behind it; 0 for anything else.
+
+    Single letters need the agent. Without "and", "sin con" and "non con" may be "without contrast".
+    """
+    first, start = _preposition(tokens)
+    joined = int(tokens[start : start + 1] == ["<plus>"]) or phrase_at(tokens[start:], "and")
+    for between in (joined, 0) if start else ():
+        rest = tokens[start + between :]
+        second, length = _preposition(rest)
+        if not length or second == first or (not between and len(rest[0]) > 1 and agent_at(rest)):
+            continue
+        words = _is_word(tokens[0]) and _is_word(rest[0])
+        agent = _agent_after(rest[length:]) if words else phrase_at(rest[length:], "agents")
+        if agent or (words and length == len(rest)):
+            return start + between + length + agent
+    return 0
+
+
+def _preposition(tokens: Sequence[str]) -> _Statement:
+    for words, said in _PREPOSITIONS:
+        length = phrase_at(tokens, words)
+        if length:
+            return said, length
+    return _NO_RULE
+
+
+def _unclear(tokens: Sequence[str]) -> _Statement:
+    """Read what may deny the agent or not ("- C" in a name, "_-KM", "S KM", "ohne tra KM", "sense Gd"), and dashes."""
+    agent = agent_at(tokens[1:])
+    if tokens[0] == "<joint>":
+        return (_EITHER if phrase_at(tokens[1:], "agents") else _BEFORE), 1 + agent
+    if phrase_at(tokens, "ambiguous"):
+        return (_EITHER, 1 + agent) if agent else _NO_RULE
+    if tokens[0] == "<zero>" and agent:
+        return _EITHER, 1 + agent
+    without = phrase_at(tokens, "without") if _is_word(tokens[0]) else 0
+    between = phrase_at(tokens[without:], "acquisition") if without else 0
+    if between and agent_at(tokens[without + between :]):
+        return _EITHER, without + between + agent_at(tokens[without + between :])
+    return _behind_a_dash(tokens) if tokens[0] == "<dash>" else _NO_RULE
+
+
+def _behind_a_dash(tokens: Sequence[str]) -> _Statement:
+    if any(phrase_at(tokens[1:], words) for words in ("before_alone", "without")):
+        return _SILENT, 1
     start = 2 if tokens[1:2] == ["sense"] else 1
     rest = tokens[start:]
-    if rest and any(rule(rest)[1] for rule in (_beside_a_word, _beside_a_sign)):
-        return start  # "- con KM", "- C+"
+    if rest and any(rule(rest)[1] for rule in (_beside_a_word, _beside_a_sign, _denied_behind)):
+        return _SILENT, start  # "- con KM", "- C+"
     if start == 1 and rest and len(rest[0]) > 1:
-        return start  # "- KM": a dash
-    return start + _agent_after(rest)
+        return _SILENT, start  # "- KM": a dash
+    agent = _agent_after(rest)
+    return (_EITHER if agent else _SILENT), start + agent
 
 
-def _beside_a_word(tokens: Sequence[str]) -> tuple[Said | None, int]:
-    """Read "ohne KM", "post Gd", and the first half of "with and without contrast"; length 0 for anything else."""
-    for words, said in _PREPOSITIONS:
-        length = _phrase(tokens, words)
-        if not length:
-            continue
-        length += tokens[length : length + 1] in ([_UNCLEAR], [_ASIDE])
-        rest = tokens[length:]
-        agent = _agent_after(rest) if len(tokens[0]) > 1 else _agent_in_a_row(rest, _agent(rest))  # "S to I Gd"
-        denied = _denial(rest[agent:]) if agent and said is Said.AFTER else 0
-        if denied:
-            return None, length + agent + denied
-        if agent or (_is_word(tokens[0]) and _other_follows(rest)):
-            return said, length + agent
-    return None, 0
+def _beside_a_word(tokens: Sequence[str]) -> _Statement:
+    """Read "ohne KM" and "post Gd"."""
+    said, length = _preposition(tokens)
+    if not length:
+        return _NO_RULE
+    length += tokens[length : length + 1] in (["<dash>"], ["<aside>"])
+    rest = tokens[length:]
+    agent = _agent_after(rest) if len(tokens[0]) > 1 else _agent_in_a_row(rest, agent_at(rest))  # "S to I Gd"
+    if not agent:
+        return _NO_RULE
+    denied = _denied(rest[agent:])[1] if said == _AFTER else 0
+    denied = denied or int(len(tokens[0]) == 1 and rest[agent : agent + 1] == ["<->"])  # "p KM-"
+    return (_EITHER if denied else said), length + agent + denied
 
 
-def _beside_a_sign(tokens: Sequence[str]) -> tuple[Said | None, int]:
-    """Read "+C", "-C", "C+", "C-", "+/- KM" and "KM nein"; length 0 for anything else."""
-    if tokens[0] == _BOTH:
-        return None, 1 + _agent(tokens[1:])
-    if tokens[0] in _SIGNED and _agent(tokens[1:]):
-        return _SIGNED[tokens[0]], 1 + _agent(tokens[1:])
-    agent = _agent(tokens)
-    if not agent or len(tokens) == agent:
-        return None, 0
-    behind = tokens[agent]
-    if behind == _ASIDE or list(tokens[agent:]) == [_UNCLEAR]:  # "KM (-) fs" denies one of both; "KM -"
-        return None, agent + 1
-    if behind in _SIGNED and not _agent(tokens[agent + 1 :]):
-        return _SIGNED[behind], agent + 1
-    agent = _phrase(tokens, "agents")
-    denied = _denial(tokens[agent:]) if agent else 0
-    return (Said.BEFORE, agent + denied) if denied else (None, 0)
+def _beside_a_sign(tokens: Sequence[str]) -> _Statement:
+    """Read "+C", "-C", "C+" and "C-"."""
+    if tokens[0] in _SIGNS and agent_at(tokens[1:]):
+        length = 1 + agent_at(tokens[1:])
+        also = _SIGNS_BEHIND.get("".join(tokens[length : length + 1]), _SILENT)
+        return _SIGNS[tokens[0]] | also, length + bool(also)
+    agent = agent_at(tokens)
+    behind = tokens[agent] if 0 < agent < len(tokens) else ""
+    if behind in _SIGNS_BEHIND:
+        return _SIGNS_BEHIND[behind], agent + 1
+    if behind == "<plus>" and not agent_at(tokens[agent + 1 :]):
+        return _AFTER, agent + 1
+    if behind in ("<aside>", "<question>") or (
+        agent and list(tokens[agent:]) == ["<dash>"]
+    ):  # "KM (-) fs"; "KM -"
+        return _EITHER, agent + 1
+    return _NO_RULE
+
+
+def _denied_behind(tokens: Sequence[str]) -> _Statement:
+    """Read "KM nein", "Gd-free" and "KM 0"."""
+    agent = agent_at(tokens)
+    free = phrase_at(tokens[agent + 1 :], "free") if agent and tokens[agent : agent + 1] == ["<hyphen>"] else 0
+    if free:
+        return _BEFORE, agent + 1 + free
+    agent = _agent_in_a_row(tokens, phrase_at(tokens, "agents"))
+    said, denied = _denied(tokens[agent:]) if agent else _NO_RULE
+    return (said, agent + denied) if denied else _NO_RULE
+
+
+def _denied(tokens: Sequence[str]) -> _Statement:
+    """Read what denies the agent before it, or may deny it."""
+    start = int(tokens[:1] in (["<break>"], ["<dash>"], ["<hyphen>"]))
+    rest = tokens[start:]
+    if not rest or phrase_at(rest, "neutral"):
+        return _NO_RULE
+    for said, length in ((_BEFORE, _denial(rest)), (_EITHER, _open_denial(rest))):
+        if length:
+            return said, start + length
+    return _NO_RULE
 
 
 def _denial(tokens: Sequence[str]) -> int:
-    """Tokens that deny the agent before them: "nein", "nicht verabreicht", "no" at the end; 0 if none do."""
-    if not tokens:
-        return 0
-    start = int(tokens[0] in (_BREAK, _UNCLEAR))
-    rest = tokens[start:]
-    length = 0 if _phrase(rest, "none_nowhere") else _phrase(rest, "none")
-    if not _phrase(rest[length:], "flushes") and (
-        length > 1 or (length and length == len(rest)) or _phrase(rest, "none_anywhere")
-    ):
-        return start + length
-    word = _phrase(rest, "without")
-    given = _phrase(rest[word:], "given") if word and len(rest[0]) > 1 else 0
-    return start + word + given if given else 0
+    """Tokens of "nein" and "nicht verabreicht", and of "no" and "frei" at the end; 0 if there is no denial."""
+    none = 0 if phrase_at(tokens, "none_nowhere") else phrase_at(tokens, "none")
+    if none and not phrase_at(tokens[none:], "flushes"):
+        sure = none > 1 or phrase_at(tokens, "none_anywhere")
+        if sure or _ends(tokens[none:]):
+            return none
+    without = phrase_at(tokens, "without") if len(tokens[0]) > 1 else 0
+    given = phrase_at(tokens[without:], "given") if without else 0
+    if given:
+        return without + given
+    free = phrase_at(tokens, "free_alone")
+    return free if _ends(tokens[free:]) else 0
 
 
-def _alone(tokens: Sequence[str]) -> tuple[Said | None, int]:
-    """Words that are enough on their own; length 0 for anything else."""
-    for words, said in (
-        ("before_alone", Said.BEFORE), ("after_alone", Said.AFTER), ("agents", Said.AFTER),
-    ):  # fmt: skip
-        length = _phrase(tokens, words)
+def _open_denial(tokens: Sequence[str]) -> int:
+    """Tokens of "0", of "frei" before other words, of "ohne" before "tra", and of "vor" and "n/a" at the end; or 0."""
+    free = phrase_at(tokens, "free_alone") or int(tokens[0] == "<zero>")
+    if free:
+        return free
+    last = (
+        phrase_at(tokens, "unknown")
+        or phrase_at(tokens, "free")
+        or (phrase_at(tokens, "before") if len(tokens[0]) > 1 else 0)
+    )
+    if last and _ends(tokens[last:]):
+        return last
+    word = max(phrase_at(tokens, "none"), phrase_at(tokens, "without")) if len(tokens[0]) > 1 else 0
+    return word if word and phrase_at(tokens[word:], "acquisition") else 0
+
+
+def _ends(tokens: Sequence[str]) -> bool:
+    return not tokens or tokens[0] == "<break>"
+
+
+def _alone(tokens: Sequence[str]) -> _Statement:
+    """Read words that are enough on their own."""
+    if _is_free_of_agent(tokens[0]):
+        return _BEFORE, 1
+    for words, said in (("before_alone", _BEFORE), ("after_alone", _AFTER), ("agents", _AFTER)):
+        length = phrase_at(tokens, words)
         if length:
             return said, length
-    if len(tokens) == 1 and tokens[0] in _table()["before_at_the_end"]:
-        return Said.BEFORE, 1
-    return None, 0
+    if len(tokens) == 1 and tokens[0] in table()["before_at_the_end"]:
+        return _BEFORE, 1
+    without = phrase_at(tokens, "without")
+    given = phrase_at(tokens[without:], "given") if without else 0
+    return (_EITHER, without + given) if given else _NO_RULE  # "KM wurde nicht gegeben"
 
 
-def _glued(word: str) -> Said | None:
+def _is_free_of_agent(word: str) -> bool:
+    """True for "kontrastmittelfrei"."""
+    return any(word.endswith(free) and phrase_at([word.removesuffix(free)], "agents") for free in table()["free"])
+
+
+def _glued(word: str) -> frozenset[Said]:
     """What a word such as "postgd" or "oKM" says."""
     for words, said in _PREPOSITIONS:
-        for start in _table()[words]:
-            if word.startswith(start) and _phrase([word[len(start) :]], "agents"):
+        for start in table()[words]:
+            if word.startswith(start) and phrase_at([word[len(start) :]], "agents"):
                 return said
-    return None
+    return _SILENT
 
 
 def _agent_after(tokens: Sequence[str]) -> int:
@@ -288,7 +353,7 @@ def _agent_after(tokens: Sequence[str]) -> int:
 
     All names of the agent in a row are one: "i.v. KM", "injection de gado".
     """
-    return _agent_in_a_row(tokens, _agent(tokens) or _next_agent(tokens))
+    return _agent_in_a_row(tokens, agent_at(tokens) or _next_agent(tokens))
 
 
 def _agent_in_a_row(tokens: Sequence[str], end: int) -> int:
@@ -299,38 +364,18 @@ def _agent_in_a_row(tokens: Sequence[str], end: int) -> int:
 
 def _next_agent(tokens: Sequence[str]) -> int:
     skipped = 0
-    while skipped < min(len(tokens), _LONGEST_PHRASE + 1):
+    while skipped < min(len(tokens), _MOST_BETWEEN + 1):
         rest = tokens[skipped:]
-        agent = _phrase(rest, "agents")
+        agent = phrase_at(rest, "agents")
         if agent:
             return skipped + agent
-        between = _phrase(rest, "between") or _phrase(rest, "given")
+        between = phrase_at(rest, "between") or phrase_at(rest, "given")
         if not between:
             break
         skipped += between
     return 0
 
 
-def _other_follows(tokens: Sequence[str]) -> bool:
-    rest = tokens[1:] if tokens and tokens[0] in _table()["and"] else tokens
-    return bool(rest) and _is_word(rest[0]) and any(_phrase(rest, words) for words, _ in _PREPOSITIONS)
-
-
 def _is_word(text: str) -> bool:
     """Single letters abbreviate "with" and "without" only directly before an agent, apart from the English w."""
     return len(text) > 1 or text == "w"
-
-
-def _agent(tokens: Sequence[str]) -> int:
-    return _phrase(tokens, "agents") or _phrase(tokens, "agents_beside_a_word")
-
-
-def _phrase(tokens: Sequence[str], name: str) -> int:
-    """Number of tokens of the longest phrase of a list at the beginning of the tokens; 0 if there is none."""
-    words = _table()[name]
-    for length in range(min(_LONGEST_PHRASE, len(tokens)), 0, -1):
-        phrase = " ".join(tokens[:length])
-        shortest = max(2, phrase.rfind(" ") + 2)  # a beginning belongs to one word
-        if phrase in words or any(phrase[:n] + "*" in words for n in range(shortest, len(phrase) + 1)):
-            return length
-    return 0

@@ -33,6 +33,8 @@ AFTER = (
     "T1+Gd", "Ax T1 FLAIR+C", "T1 SE Dotarem", "T1 Gadovist 7.5 ml", "Multihance T1", "T1-Gd", "T1c",
     # Persian, transliterated
     "T1 ba haajeb", "T1 ba hajeb", "T1 bad az tazrigh", "T1 baad az contrast", "T1 ba tazrigh", "T1 ba contrast",
+    # Norwegian
+    "T1 med kontrastmiddel", "T1 etter kontrast", "T1 etter Gd", "T1 m/kontrast tra", "T1 etter i.v. kontrast",
 )  # fmt: skip
 
 BEFORE = (
@@ -67,6 +69,9 @@ BEFORE = (
     # Persian, transliterated
     "T1 bedoone haajeb", "T1 bedune hajeb", "T1 ghabl az tazrigh", "T1 bedoon contrast", "T1 bedoone tazrigh",
     "T1 qabl az haajeb",
+    # Norwegian
+    "T1 uten kontrast", "T1 uten KM", "T1 uten Gd", "T1 før kontrastmiddel", "T1 ingen kontrast",
+    "T1 uten i.v. kontrast", "T1 kontrast ikke gitt",
 )  # fmt: skip
 
 SILENT = (
@@ -138,6 +143,26 @@ DENIED = (
     # signs
     "T1 Gd [-]", "T1 Gd (-)", "T1 \N{MINUS SIGN}Gd", "T1 \N{NON-BREAKING HYPHEN}Gd",
     "T1 C\N{MINUS SIGN}", "(-) KM T1", "T1 (-)Gd", "T1 [-] Gd", "T1 0 ml KM", "T1 KM 0 ml fs", "T1 KM 0,0 ml",
+    # behind a sign of fat saturation or MT
+    "T1 FS+ KM-", "T1 FS+ C-", "AX T1 MT+ GD-", "T1 FS- C-", "T1 MT- KM-", "T1 FS- -KM", "T1 FS+/C-", "T1 SENSE+ KM-",
+    "AX FS+ T1 C-", "T1 FS+ -C",
+    # free of the agent
+    "Gad-free", "T1 Gd-free", "T1 Gd-free fs", "T1 contrast-free", "T1 contrast free", "T1 KM-frei", "T1 KM-frei tra",
+    "T1 kontrastmittelfrei", "T1 kontrastmittel-frei", "kontrastfri", "T1 kontrastfritt", "T1 contrastvrij",
+    "T1 gadolinium-vrij", "T1 kontrastlos", "T1 contrast-less",
+    # zero and minus
+    "T1 KM minus",         "Gd-DTPA minus",
+    "T1 (- KM)", "T1 ÷KM", "T1 ÷ kontrast", "T1 KM ÷", "T1 ./. Gd", "T1 Ø KM", "T1 minus contrast",
+    # words
+    "T1 v.KM", "T1 v. Gd", "T1 avt gado", "T1 avt. gado", "T1 sine KM", "T1 wout contrast", "T1 w/out Gd",
+      "T1 contrast omitted", "uten kontrast", "uten KM", "uten Gd",
+    "T1 contrast not possible", "Gd-DTPA - none", "T1 KM (ohne) fs", "T1 Gd; none", "T1 ohne 10 ml KM",
+    "T1 vor 10 ml Gadovist", "T1 avant 10 ml gado", "T1 sans produit de contraste", "T1 s/ contr.", "T1 utan kontr",
+    "T1 w.o. contrast", "T1 w-o GAD", "T1 w_o_Gd", "T1 bez KM", "T1 unenh", "T1_nat",
+    "t1_mprage_p2_C-", "t1_p2_KM-", "T1 KM not", "T1 kontrast nei", "T1 KM nein fs", "T1 no 10 ml Gd",
+    "T1_Gd_0_ml_-FS",
+    "t1_320o.KM", "T1_p2o.KM", "t1_vibe_3s.mdc", "T1_256u.kontrast", "T1_5C-", "T1 no 7.5 ml Gd",
+    "T1 ohne KM wegen Allergie", "T1 no contrast - allergy", "T1 nativ abgebrochen", "oh\u00adne KM",
 )  # fmt: skip
 
 GIVEN = (
@@ -154,6 +179,28 @@ GIVEN = (
     "AX T1 GD -FS", "T1 KM -sag", "T1 KM -tra", "3D T1 GADO -MPR", "AX T1 +C -FS",  # the sign of another word
     "T1 GAD zero TE", "T1 KM zero fill", "T1 KM free breathing",
     "T1 na het contrast", "T1 dopo la somministrazione di mdc",
+    # a hyphen behind T1w
+    "T1w-Gd", "T1W-KM", "T1W-CE", "T1W-GADO", "T1W-CONTRAST", "T1W-INJ", "T1W-GD-FS", "T2w-Gd", "PDw-Gd", "3D-T1W-Gd",
+    "sag_T1w-Gd", "T1w-mprage-gd", "T1W-C+",
+    # the sign of another word
+    "T1 FS- KM+", "T1 FS- C+", "T1 FS- KM", "T1_FS-_Gd", "T1 MT- GAD", "T1 SPAIR- GD", "MTC- Gd", "T1 FS+ KM",
+    "T1 MT+ C+", "T1 FS-/C+", "T1 STIR- KM", "T1 Gd_FS-", "FS- T1 Gd",
+    # directions
+    "T1 I-S GD", "T1 I/S GD", "T1 I to S GAD", "T1 A-S GD", "T1 P-S KM", "T1 E-F GD", "T1 F>H Gd", "T1 A/P Gd",
+    "T1 P to A KM", "T1 R/L KM", "T1 Gd S-I",
+    # numbers
+    "T1 GD no 2", "T1 KM no1", "T1 No 2 KM", "T1 no. 2 Gd", "T1 KM Nr. 2", "T1 GD n1", "T1_KM_001", "T1_KM_12.01.2020",
+    "T1 KM 10:00", "T1_KM_0.8mm", "T1 Gd 0.1 mmol", "T1 Gd 0.2 ml/kg", "T1 Gd 10 ml fs",
+    # a dash
+    "T1--KM", "AX-T1--GD", "AX T1 --Gd", "T1(sag)-KM", "T1 (3D)-GD", "T1 [sag]-GD", "AX T1:-GD", "T1 tra.-KM",
+    "T1*-GD", "T1->KM", "T1 => Gd", "T1 — Gd",
+    # other
+    "T1 Gd, uten fs", "T1 C+ no FS", "T1 KM ohne Artefakt", "T1 GD free-breathing", "T1 KM freeze", "T1 post NO FS",
+    "T1 m. Gd",
+    "T1 s2 KM", "T1 h/o Gd", "T1 r/o MS GD", "t1_p2_KM",
+    "post KM- T1", "T1 nach KM-",
+    "T1 SS-TSE Gd", "T1 SS POST GAD", "T1_KM_0-10", "T1 KM 0 min", "T1 KM 0s", "T1 0 60 KM", "0_MPRAGE_KM",
+    "T1 GD LESS NOISE", "SAG T1 +C SPINE", "T1_p2C+",
 )  # fmt: skip
 
 UNSTATED = (
@@ -163,4 +210,30 @@ UNSTATED = (
     "AX T1 - C", "T1 Gd -", "T1 KM \N{EN DASH}", "t1_mpr_sag_KM_-",  # a minus or a dash
     "T1 Gd (-) fs", "T1 Gd (-)fs",  # denies one of both
     "T1 post KM nicht gegeben",
+    # denies the agent, or something else
+    "T1 KM ohne tra", "T1_KM_ohne_tra", "T1 gado sans 3D", "T1 contrast without 3D", "T1 ohne tra KM", "T1 ohne 3D KM",
+    "sense Gd", "T1 TRA S GD", "T1 f KM", "male F KM", "T1 KM frei tra", "T1 KM 0 tra",
+    "T1 Kontrast wurde nicht gegeben", "T1 av gado", "T1 contrast n/a",
+    # a minus or a hyphen
+    "T1_-KM", "T1_-Gd", "KM- T1", "GD- T1", "KM-_T1", "T1: -Gd", "T1w_-Gd",
+    # both
+    "T1 C+/C-", "T1 C-/C+", "T1 KM+/-", "T1 KM+/- fs", "T1 Gd +/-", "T1 -/+ KM", "T1 +C/-C", "T1 KM+ KM-",
+    "T1 o.+m. KM", "T1 o. u. m. KM", "T1 m. u. o. KM", "T1 m + o KM", "T1 o/m KM", "T1 u/m kontrast",
+    "T1 m/u kontrast", "T1 z/m contrast", "T1 S/A GADO", "T1 s/a inj", "T1 s/c contraste", "T1 c/s contraste",
+    "T1 s y c contraste", "T1 c/ e s/ contraste", "T1 sin/con", "T1 con/sin", "T1 senza/con mdc", "T1 sans/avec",
+    "T1 sans/avec inj", "T1 uten/med kontrast", "T1 uten og med kontrast", "T1 før/etter kontrast", "T1 v/n KM",
+    "T1 ohne+mit KM", "T1 W+WO", "T1 WO/W GAD",
+    # a question
+    "T1 KM?", "T1 mit KM?", "T1 KM falls noetig", "T1 Gd if needed", "T1 contrast allergy",
+    # neither
+    "T1 C1-C7", "SAG T1 C- SPINE", "T1 p C-spine", "T1W-C", "T1 post trauma", "T1 after biopsy", "T1 edge enhancement",
+    "T1 free breathing", "T1 0", "T1 no. 3", "T1 uten fs", "T1w-mprage",
+    # denials of rare form
+    "T1 KM vor", "T1 Gd before", "T1 KM vorher", "T1 KM cancelled", "T1 Gd failed", "T1 KM kontraindiziert",
+    "T1 gado contre-indiqué", "T1 mdc controindicato", "T1 kontrast udgår", "T1 Gd to follow", "T1 p C-",
+    "T1 +C- FS", "T1 KM + C-", "T1 ohne KM & KM", "T1 mit KM & KM-", "T1 +C/o. KM",
+    # a zero, seconds or single shot
+    "T1 Gd 0", "T1 KM 0", "KM0", "T1 Gd0", "0 Gd", "T1 0 Gd", "T1 (0 Gd)", "T1 KM 0.0",
+    "T1 ss gado", "T1 ss PDC", "T1 2s KM", "T1 5s Gd",
+    "T1 W/O C SPINE", "T1 GD failed", "T1 kontrast fri",
 )  # fmt: skip
