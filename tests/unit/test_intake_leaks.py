@@ -66,11 +66,39 @@ def test_an_identity_is_found_glued_and_the_message_names_series_and_tag(tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("extra", "text"),
+    [
+        ({"PatientName": "Li^Na"}, "VB17 Na Li"),
+        ({"PatientName": "Li^Na^^^"}, "VB17 Li, Na"),
+        ({"PatientName": "Kim^Min"}, "Vida MinKim"),
+        ({"PatientName": "Kim^Min-Su"}, "VB17_MinSu"),
+        ({"PatientName": "O'Dea^Eva"}, "VB17 ODea"),
+        ({"PatientName": "Muller^Eva"}, "VB17 Mueller"),
+        ({"PatientName": "Lecoeur^Eva"}, "Lecœur"),
+        ({"PatientName": "Li^Na=李^娜"}, "娜 李"),
+        ({"PatientID": "123456789"}, "VB 123-456 789"),
+        ({"PatientID": "AB123456"}, "VB AB-123456"),
+        ({"PatientID": "AB-00123456"}, "VB 123456"),
+        ({"ContentCreatorName": "Zorromann"}, "Zorromann"),
+        ({"PlacerOrderNumberImagingServiceRequest": "Z1234567"}, "Z 1234567"),
+    ],
+)
+@pytest.mark.requirement("INTAKE-04")
+def test_names_and_numbers_are_found_in_any_order_grouping_and_spelling(tmp_path, extra, text):
+    stated = {"SpecificCharacterSet": "ISO_IR 192", "SoftwareVersions": text}
+    files = prepared(tmp_path / "in", "Doe^Jane", **stated | extra)
+    with pytest.raises(IdentityError, match="expected no identity") as caught:
+        deidentify(files, tmp_path / "out", BLINDING)
+    assert caught.value.elements == ("4/SoftwareVersions",)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "2024-03-05", "2024/3/5", "05.03.2024", "5.3.24", "03/05/2024", "5 Mar 2024", "05-MAR-24", "Mar 5, 2024",
         "5. März 2024", "5 mars 2024", "5 de marzo de 2024", "05032024", "03052024", "2024Mar05", "V1_2024-03-05b",
-        "5th March 2024", "5 maart 2024", "built 5 marts 2024",
+        "5th March 2024", "5 maart 2024", "built 5 marts 2024", "2024 05 03", "5.III.2024", "05:03:2024", "5|3|2024",
+        "5th of March 2024", "5 de marzo del 2024", "05  -  03  -  2024", "5 marca 24",
     ],
 )  # fmt: skip
 @pytest.mark.requirement("INTAKE-04")
@@ -86,6 +114,38 @@ def test_a_date_is_found_in_any_notation(tmp_path, text):
 )
 def test_another_date_or_version_is_none(text):
     assert not date_pattern("20240305").search(text.upper())
+
+
+@pytest.mark.parametrize(
+    ("birth", "text"),
+    [
+        ("20241231", "31 des 2024"),
+        ("20240520", "20.V.24"),
+        ("13590101", "1359/01/01"),
+        ("20240305", "2024年3月5日"),
+    ],
+)
+def test_a_date_of_another_language_or_calendar_is_found(birth, text):
+    dataset = Dataset()
+    dataset.SoftwareVersions = text
+    assert scan_text(dataset, {birth}).found == {"SoftwareVersions": {birth}}
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("Li^Na", {"SoftwareVersions": "VB17 Li final NA"}),
+        ("Li", {"SoftwareVersions": "VB17 Li"}),
+        ("de la Cruz^An", {"SoftwareVersions": "VB17 de la"}),
+        ("Solà^Jo", {"ManufacturerModelName": "MAGNETOM Sola"}),
+        ("Ara", {"ManufacturerModelName": "MAGNETOM Aera"}),
+        ("Doe^Jane", {"StationName": "SKYRA-3T", "ManufacturerModelName": "Skyra 3T"}),
+        ("Doe^Jane", {"PatientID": "123456", "SoftwareVersions": "1234 567"}),
+    ],
+)
+def test_a_short_part_or_another_number_is_no_identity(tmp_path, name, extra):
+    files = prepared(tmp_path / "in", name, SpecificCharacterSet="ISO_IR 192", **extra)
+    assert len(deidentify(files, tmp_path / "out", BLINDING)) == len(files)
 
 
 def test_a_cleared_tag_is_kept_and_the_others_are_not(tmp_path):
