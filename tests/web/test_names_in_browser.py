@@ -26,8 +26,10 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from mri_pipeline import intake
+from mri_pipeline.intake import header_values
 from mri_pipeline.intake.allowed import GROUPS, KEPT, MOMENTS, UIDS
 from mri_pipeline.intake.deidentify import Blinding, deidentify
+from mri_pipeline.intake.facts import ObjectKind
 from mri_pipeline.intake.header_worker import read_one
 from mri_pipeline.intake.identities import COMMON, IDENTIFYING, PLACEHOLDERS
 from tests.unit.dicom_factory import FLAIR, write_series
@@ -380,13 +382,14 @@ HIDDEN_IN_TEXTS = (
         ("Li^Na", "T1 Li Na"), ("Li^Na", "T1 NA LI"), ("Li^Na", "T1 Li, Na"), ("Li^Na^^^", "T1 Li^Na"),
         ("Li^Na^^Dr", "Na_Li_t1"), ("Li^Na", "T1NaLi3"), ("Li Na", "na.li"), ("Li, Na", "T1 NALI"),
         ("Ng^Vy", "t1_Ng_Vy"), ("Ho^An", "T1 HO-AN"), ("Li^E", "T1 E. Li"), ("Kim^Min-Su", "T1 MinSu"),
-        ("Kim^Min-Su", "MIN SU flair"), ("Kim^Min", "T1 MinKim"), ("Lee^Ann", "T1 ANNLEE"), ("O'Dea^Eva", "T1 ODea"), ("D'Arc^Eva", "t1_DArc"),
-        ("Horvath^Bela", "Bela HORVATH"), ("Kim^Su", "flair_kim2"), ("MULLER^Eva", "T1 Mueller"),
+        ("Kim^Min-Su", "MIN SU flair"), ("Kim^Min", "T1 MinKim"), ("Lee^Ann", "T1 ANNLEE"), ("O'Dea^Eva", "T1 ODea"),
+        ("D'Arc^Eva", "t1_DArc"), ("Horvath^Bela", "Bela HORVATH"), ("Kim^Su", "flair_kim2"),
+        ("MULLER^Eva", "T1 Mueller"),
     )),
     *({"SpecificCharacterSet": "ISO_IR 192", "PatientName": name, "SeriesDescription": text} for name, text in (
         ("王^丽", "T1 丽王"), ("李娜", "T1 李 娜"), ("Li^Na=李^娜", "头部 娜·李"),
-        ("Lecœur^Eva", "LECOEUR"), ("Lecoeur^Eva", "Lecœur"), ("Þórsson^Ed", "THORSSON"),
-        ("Håkansén^Ea", "Haakansen"), ("Haakansen^Ea", "HÅKANSEN"), ("Đorđić^Ea", "Djordjic"), ("Großmann^Ea", "GROẞMANN"),
+        ("Lecœur^Eva", "LECOEUR"), ("Lecoeur^Eva", "Lecœur"), ("Þórsson^Ed", "THORSSON"), ("Đorđić^Ea", "Djordjic"),
+        ("Håkansén^Ea", "Haakansen"), ("Haakansen^Ea", "HÅKANSEN"), ("Großmann^Ea", "GROẞMANN"),
     )),
     *({"PatientID": number, "SeriesDescription": text} for number, text in (
         ("123456789", "T1 123 456 789"), ("123456789", "t1_123-456-789"), ("123-456-789", "T1 123 456 789"),
@@ -469,6 +472,12 @@ def test_what_shows_text_or_is_no_image_of_mr_is_not_sent(original, syntax):
     assert in_browser(*paths) == ["left out"] * 5 + ["cleaned"] * 3
 
 
+def test_the_images_that_are_sent_are_those_that_the_reading_centre_uses():
+    (listed,) = re.findall(r"OF_MR = \[(.*?)\]", (STATIC / "dicom.js").read_text())
+    used = {uid for uid, kind in header_values._KINDS.items() if kind in (ObjectKind.MR, ObjectKind.ENHANCED_MR)}
+    assert set(re.findall(r'"([\d.]+)"', listed)) == used
+
+
 @pytest.mark.parametrize("syntax", ["explicit", RLELossless, "fragments"])
 def test_padding_after_the_pixels_is_not_sent(original, syntax):
     if syntax != "explicit":
@@ -514,6 +523,14 @@ def test_a_number_that_is_a_text_is_searched(original):
     content = path.read_bytes()
     at = content.index(b"\x20\x00\x11\x00IS")
     path.write_bytes(content[: at + 6] + b"\x06\0ERIKA " + content[at + 8 + content[at + 6] :])
+    assert in_browser(path) == [HELD]
+
+
+def test_a_name_in_a_binary_number_is_found(original):
+    path = with_values(original)
+    content = path.read_bytes()
+    at = content.index(b"\x28\x00\x10\x00US")
+    path.write_bytes(content[: at + 6] + b"\x06\0ERIKA " + content[at + 10 :])
     assert in_browser(path) == [HELD]
 
 

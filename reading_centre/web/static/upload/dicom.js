@@ -43,6 +43,9 @@ const OF_META = new Set([META_VERSION, CLASS_OF_FILE, INSTANCE_OF_FILE, TRANSFER
 /** A decimal number, a date, a time or a UID. Other values of these types are searched as texts. */
 const NUMERIC = /^[-+.,:\d\\ eE\0]*$/;
 
+/** A binary number that may be a text. */
+const PRINTABLE = /^[ -~]{3,}\0?$/;
+
 /** Of the bytes that are there, more are needed. */
 class MoreError extends Error {}
 
@@ -158,7 +161,7 @@ class Found {
   /** True if what is sent has an identity. The day of the scan is sent: it is none within a UID. @param {import("./search.js").Search} search */
   has(search) {
     const days = [...this.dates].map((date) => date.slice(0, 8)).filter((day) => /^\d{8}$/.test(day));
-    const withoutDays = (/** @type {string} */ uid) => days.reduce((rest, day) => rest.replaceAll(day, "."), uid);
+    const withoutDays = (/** @type {string} */ uid) => days.reduce((rest, day) => rest.replaceAll(day, "x"), uid);
     return [...this.texts].some(([text, { within, ofPatient }]) => search.inText(text, within, ofPatient)) ||
       [...this.numbers].some((number) => search.inNumber(number, false)) ||
       [...this.uids].some((uid) => search.inNumber(withoutDays(uid), true));
@@ -201,6 +204,7 @@ function filtered(reader, until, found, decode, sent) {
     const named = vr === "PN" && !NAMES.has(tag) ? PERSON_NAME : tag; // also private ones
     if (isIdentity) found.identities.push(...texts.map((text) => ({ tag: named, text })));
     if (kind) texts.forEach((text) => found.addText(tag, kind, text));
+    if (kind === "BINARY" && PRINTABLE.test(latin1(value))) found.addText(tag, kind, latin1(value));
     if (texts.length && until.stop === PIXEL_DATA) found.outer.set(tag, texts[0]);
     hasText ||= isIdentity || Boolean(kind);
     if (kind) kept.push({ tag, bytes: [headOf(tag, vr, length, reader.explicit), value] });

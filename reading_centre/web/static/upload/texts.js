@@ -23,7 +23,7 @@ export const TEXTS = {
   /** @param {number} count */
   whole: (count) => `${files(count)} ${count === 1 ? "is" : "are"} not cleaned in this browser: an archive, no DICOM file, or DICOM of which one ` +
     `file cannot be read here or has patient data in a description, a number or a UID. I agree that ${count === 1 ? "it is" : "they are"} sent whole. ` +
-    "Names, birth dates and numbers are removed at the reading centre, before anybody sees the images.",
+    "Names, birth dates and numbers are removed from the headers at the reading centre, before anybody sees the images.",
   /** @param {number} received @param {number} size @param {boolean} interrupted */
   progress: (received, size, interrupted) =>
     `${(received / 1e6).toFixed(1)} of ${megabytes(size)}` +
