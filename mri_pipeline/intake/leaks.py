@@ -16,7 +16,7 @@ from typing import Final
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from mri_pipeline.intake.identities import COMMON, NUMERIC_VRS, length_of, letters_of
+from mri_pipeline.intake.identities import COMMON, MIN_LENGTH, NUMERIC_VRS, length_of, letters_of
 
 DEVICE_ELEMENTS: Final = frozenset({"Manufacturer", "ManufacturerModelName", "SoftwareVersions"})
 """Elements that name a device."""
@@ -138,7 +138,7 @@ def scan_text(dataset: Dataset, identities: Iterable[str], cleared: Iterable[str
             allowed.append(text)
             continue
         if keyword in DEVICE_ELEMENTS:
-            hits = frozenset(one for one in hits if _DEVICE_SPELLINGS.isdisjoint(spellings(one)))
+            hits = frozenset(one for one in hits if not _names_a_device(one))
         if hits:
             found[keyword] = found.get(keyword, frozenset()) | hits
         else:
@@ -159,6 +159,11 @@ def _text(element: DataElement) -> str:
     return "\\".join(map(str, element.value)) if element.VM > 1 else str(element.value)
 
 
+def _names_a_device(identity: str) -> bool:
+    words = filter(None, re.split(r"[\W_]+", spellings(identity)[0]))
+    return all(word in _DEVICE_SPELLINGS for word in words)
+
+
 @lru_cache(maxsize=1024)
 def _identities_in(text: str, identities: frozenset[str], min_glued: int) -> frozenset[str]:
     """Cached: the files of a series have the same texts."""
@@ -172,7 +177,7 @@ def _identities_in(text: str, identities: frozenset[str], min_glued: int) -> fro
 def _is_in(identity: str, texts: Iterable[tuple[str, str]], min_glued: int) -> bool:
     forms = zip(_forms(identity), texts, strict=True)
     return any(
-        letters in text_letters and _holds(text, letters, pattern, min_glued)
+        letters and letters in text_letters and _holds(text, letters, pattern, min_glued)
         for (letters, pattern), (text, text_letters) in forms
     )
 
@@ -180,8 +185,9 @@ def _is_in(identity: str, texts: Iterable[tuple[str, str]], min_glued: int) -> b
 @lru_cache(maxsize=4096)
 def _forms(identity: str) -> tuple[tuple[str, str], ...]:
     """Letters and pattern of each spelling of an identity."""
+    plain, folded = spellings(identity)
     forms = []
-    for spelt in spellings(identity):
+    for spelt in (plain, folded if len(letters_of(folded)) >= MIN_LENGTH else plain):
         letters = letters_of(spelt)
         beside = r"\d" if letters.isdigit() and len(letters) >= _MIN_GLUED_DIGITS else r"[^\W_]"
         parts = r"[\W_]*".join(map(re.escape, filter(None, spelt.split("^"))))

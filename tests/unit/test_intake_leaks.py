@@ -32,6 +32,8 @@ def prepared(folder, name="Mustermann^Erika", **extra):
         ("Doe^Jane", {"ManufacturerModelName": "Kanorama HFO", "InstitutionalDepartmentName": "Room Kanorama"}),
         ("Titan^Ann", {"ManufacturerModelName": "Vantage Titan", "Manufacturer": "TOSHIBA_MEC"}),
         ("Syng^Ann", {"SoftwareVersions": "syngo MR XA30"}),
+        ("Fit^Prisma", {"ManufacturerModelName": "Prisma_fit"}),
+        ("MAGNETOM Vida", {"ManufacturerModelName": "MAGNETOM Vida"}),
         ("Ola^Ann", {"ManufacturerModelName": "MAGNETOM Sola"}),
     ],
 )
@@ -139,6 +141,8 @@ def test_a_date_of_another_language_or_calendar_is_found(birth, text):
         ("de la Cruz^An", {"SoftwareVersions": "VB17 de la"}),
         ("Solà^Jo", {"ManufacturerModelName": "MAGNETOM Sola"}),
         ("Ara", {"ManufacturerModelName": "MAGNETOM Aera"}),
+        ("Joe", {"SoftwareVersions": "VB17 Jo"}),
+        ("\u0e31\u0e34\u0e35", {"SoftwareVersions": "VB17"}),  # accents alone
         ("Doe^Jane", {"StationName": "SKYRA-3T", "ManufacturerModelName": "Skyra 3T"}),
         ("Doe^Jane", {"PatientID": "123456", "SoftwareVersions": "1234 567"}),
     ],

@@ -156,7 +156,8 @@ def test_no_name_leaves_the_browser(person, office, scans, tmp_path):
     assert page.url.endswith("/site/upload")
     folder = clear_upload(tmp_path / "folder")
     screenshot = pydicom.dcmread(next(folder.iterdir()))
-    screenshot.SOPClassUID, screenshot.SeriesDescription = "1.2.840.10008.5.1.4.1.1.7", ingest_trial.IDENTITIES[0].decode()
+    screenshot.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    screenshot.SeriesDescription = ingest_trial.IDENTITIES[0].decode()
     screenshot.save_as(folder / "screenshot")
     page.set_input_files("#folder", folder)
     expect(page.locator("#chosen")).to_contain_text("removed from 48 files")
