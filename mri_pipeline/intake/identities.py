@@ -56,6 +56,7 @@ _OF_THE_DEVICE: Final = frozenset({
 
 MIN_LENGTH: Final = 3
 """Shorter values (initials, study number 1) match by chance and do not identify a person."""
+_POSTCODE: Final = 4
 
 _GROUPED: Final = range(6, 65)
 """Characters of a number that is searched in any grouping (123 456 789)."""
@@ -130,6 +131,8 @@ def original_identities(dataset: Dataset, code: str) -> frozenset[str]:
         text = unicodedata.normalize("NFC", str(value)).strip(" ^").upper()
         words = {text} if re.fullmatch(r"[\d.]+", text) else {text} | _words(text)
         words |= _name_forms(text) if is_name else _number_forms(text) if keyword in NUMBERS else set()
+        if not keyword.startswith("Patient"):
+            words = {word for word in words if not (word.isdigit() and len(word) <= _POSTCODE)}
         # a station or a room is often named after the model, which is kept
         found |= words - device if keyword in _OF_THE_DEVICE else words
     common = COMMON | {code.upper()}
@@ -193,7 +196,7 @@ def _name_forms(name: str) -> set[str]:
 def _number_forms(number: str) -> set[str]:
     """A number in any grouping, without leading zeros, and its digits alone."""
     joined = letters_of(number)
-    runs = re.findall(r"\d+", joined)
+    runs = {*re.findall(r"\d+", joined), *re.findall(r"\d+", number)}
     if not runs or len(joined) not in _GROUPED:
         return set()
     forms = (form for text in (joined, *runs) for form in (text, text.lstrip("0")))

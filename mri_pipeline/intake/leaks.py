@@ -176,8 +176,12 @@ def _identities_in(text: str, identities: frozenset[str], min_glued: int) -> fro
 
 def _is_in(identity: str, texts: Iterable[tuple[str, str]], min_glued: int) -> bool:
     forms = zip(_forms(identity), texts, strict=True)
+    parts = identity.split(
+        "^"
+    )  # two parts of a name, of which one is short, are no part of a word (Ge^Ma of "image")
+    is_whole = len(parts) > 1 and any(length_of(part) < MIN_LENGTH for part in parts)
     return any(
-        letters and letters in text_letters and _holds(text, letters, pattern, min_glued)
+        letters and letters in text_letters and _holds(text, letters, pattern, min_glued, is_whole=is_whole)
         for (letters, pattern), (text, text_letters) in forms
     )
 
@@ -187,18 +191,20 @@ def _forms(identity: str) -> tuple[tuple[str, str], ...]:
     """Letters and pattern of each spelling of an identity."""
     plain, folded = spellings(identity)
     forms = []
-    for spelt in (plain, folded if len(letters_of(folded)) >= MIN_LENGTH else plain):
+    for spelt in (plain, folded if len(letters_of(folded)) > MIN_LENGTH else plain):
         letters = letters_of(spelt)
         beside = r"\d" if letters.isdigit() and len(letters) >= _MIN_GLUED_DIGITS else r"[^\W_]"
-        parts = r"[\W_]*".join(map(re.escape, filter(None, spelt.split("^"))))
+        words = [word for word in spelt.split("^") if word]
+        has_initial = letters.isalpha() and len(words) > 1 and length_of(words[-1]) == 1  # "Tim E", not "time"
+        parts = (r"[\W_]+" if has_initial else r"[\W_]*").join(map(re.escape, words))
         forms.append((letters, rf"(?<!{beside}){parts}(?!{beside})"))
     return tuple(forms)
 
 
-def _holds(text: str, letters: str, pattern: str, min_glued: int) -> bool:
+def _holds(text: str, letters: str, pattern: str, min_glued: int, *, is_whole: bool) -> bool:
     if re.search(pattern, text):
         return True
-    if letters.isdigit() or length_of(letters) < min_glued:
+    if letters.isdigit() or length_of(letters) < min_glued or is_whole:
         return False
     return any(letters in word and word not in COMMON | _DEVICE_SPELLINGS for word in re.split(r"[\W_]+", text))
 
@@ -231,7 +237,7 @@ def date_pattern(date: str) -> re.Pattern[str]:
     """
     year, month, day = date[:4], date[4:6], date[6:]
     y, m, d = rf"(?:{year}|'?{year[2:]})", f"0?{int(month)}", f"0?{int(day)}"
-    name = f"(?:{_MONTHS[int(month) - 1]})[^\\W\\d_]*"
+    name = f"(?:{_MONTHS[int(month) - 1]})[^\\W\\d_]{{0,12}}"
     some, gap = r"[\W_]{0,5}", r"(?:[\W_]{1,5}|\s?[年月년월]\s?)"
     th, of = "(?:ST|ND|RD|TH)?", rf"(?:[^\W\d_]{{1,3}}{gap})?"  # of, de, del
     forms = (

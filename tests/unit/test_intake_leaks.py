@@ -10,6 +10,7 @@ from pydicom.sequence import Sequence
 
 from mri_pipeline.core.errors import IdentityError
 from mri_pipeline.intake.deidentify import Blinding, deidentify
+from mri_pipeline.intake.identities import original_identities
 from mri_pipeline.intake.leaks import date_pattern, scan_text
 from tests.unit import dicom_factory as factory
 
@@ -188,3 +189,27 @@ def test_a_tag_is_cleared_for_its_series_alone(tmp_path):
     other = replace(BLINDING, cleared=frozenset({"2/SoftwareVersions", "14/SoftwareVersions"}))
     with pytest.raises(IdentityError, match=r"series 4: expected no identity"):
         deidentify(files, tmp_path / "out", other)
+
+
+@pytest.mark.parametrize(
+    ("identifying", "description"),
+    [
+        ({"PatientName": "Ge^Ma"}, "t2_image"),
+        ({"PatientName": "Miller^Tim^E"}, "real time"),
+        ({"ReferringPhysicianName": "Traa^Jan"}, "t2_flair_tra"),
+        ({"InstitutionAddress": "1000 Brussels"}, "ep2d_diff_b_1000"),
+    ],
+)
+def test_parts_of_ordinary_words_and_numbers_are_no_identities(identifying, description):
+    original, kept = Dataset(), Dataset()
+    for keyword, value in identifying.items():
+        setattr(original, keyword, value)
+    kept.SeriesDescription = description
+    assert not scan_text(kept, original_identities(original, "AB12")).found
+
+
+@pytest.mark.parametrize("number", ["2019-345678", "12.345678", "AB12-345678"])
+def test_the_digits_of_a_part_of_a_number_are_found(number):
+    original, kept = Dataset(), Dataset()
+    original.PatientID, kept.SeriesDescription = number, "345678_t1"
+    assert scan_text(kept, original_identities(original, "AB12")).found

@@ -452,6 +452,10 @@ def test_texts_that_identify_nobody_are_sent(original):
         {"PatientBirthDate": "20210314", "StudyInstanceUID": "1.2.20210314092653.1"},  # a phantom, born at its scan
         {"PatientBirthDate": "19800312", "SeriesDescription": "12 echoes 1980 TR 12 TE 3"},
         {"OperatorsName": "AB^C", "SeriesDescription": "C AB"},
+        {"PatientName": "Ge^Ma", "SeriesDescription": "t2_image"},
+        {"PatientName": "Miller^Tim^E", "SeriesDescription": "time_course"},
+        {"ReferringPhysicianName": "Traa^Jan", "SeriesDescription": "t2_flair_tra"},
+        {"InstitutionAddress": "1000 Brussels", "SeriesDescription": "ep2d_diff_b_1000"},
     )  # fmt: skip
     paths = [with_values(original, number, **values) for number, values in enumerate(innocent)]
     assert in_browser(*paths) == ["cleaned"] * len(innocent)
@@ -470,6 +474,29 @@ def test_what_shows_text_or_is_no_image_of_mr_is_not_sent(original, syntax):
     if syntax != "explicit":
         paths = [changed(path, syntax) for path in paths]
     assert in_browser(*paths) == ["left out"] * 5 + ["cleaned"] * 3
+
+
+def test_a_damaged_class_or_modality_is_not_left_out_in_silence(original):
+    damaged = ({"SOPClassUID": "1.2.840.10008.9.1.4.1.1.4"}, {"Modality": "MQ"})
+    paths = [with_values(original, number, **values) for number, values in enumerate(damaged)]
+    assert all(found.startswith("unread: its ") for found in in_browser(*paths))
+
+
+def test_the_digits_of_a_part_of_a_number_are_found(original):
+    numbers = ("2019-345678", "12.345678", "AB12-345678")
+    paths = [
+        with_values(original, n, PatientID=id_, SeriesDescription="345678_t1") for n, id_ in enumerate(numbers)
+    ]
+    assert all(found.startswith("unread") for found in in_browser(*paths))
+
+
+def test_a_patient_number_that_begins_with_the_day_of_the_scan_is_found_in_a_uid(original):
+    uid = "1.2.3.20190305123.1"
+    named = with_values(original, 1, PatientID="20190305123", StudyDate="20190305", StudyInstanceUID=uid)
+    other = with_values(original, 2, PatientID="7", StudyDate="20190305", StudyInstanceUID=uid)
+    found = in_browser(named, other)
+    assert found[0].startswith("unread")
+    assert found[1] == "cleaned"
 
 
 def test_the_images_that_are_sent_are_those_that_the_reading_centre_uses():

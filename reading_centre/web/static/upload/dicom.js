@@ -29,6 +29,12 @@ const CLASS_OF_FILE = 0x00020002;
 const INSTANCE_OF_FILE = 0x00020003;
 const SOP_CLASS = 0x00080016;
 const MODALITY = 0x00080060;
+const OTHER_MODALITIES = [
+  "OT", "SC", "SR", "PR", "KO", "DOC", "SEG", "REG", "FID", "RWV", "PLAN", "CT", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "XC", "ES", "GM",
+  "SM", "OP", "IO", "PX", "ECG", "AU", "HC", "RTIMAGE", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTRECORD",
+];
+/** Classes of objects; another text is damaged. */
+const STORAGE = /^1\.2\.840\.10008\.5\.1\.4\.[\d.]+$/;
 const BURNED_IN = 0x00280301;
 /** Images of MR: single, enhanced, and converted to enhanced. The reading centre uses no other objects. */
 const OF_MR = ["1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"];
@@ -160,11 +166,10 @@ class Found {
 
   /** True if what is sent has an identity. The day of the scan is sent: it is none within a UID. @param {import("./search.js").Search} search */
   has(search) {
-    const days = [...this.dates].map((date) => date.slice(0, 8)).filter((day) => /^\d{8}$/.test(day));
-    const withoutDays = (/** @type {string} */ uid) => days.reduce((rest, day) => rest.replaceAll(day, "x"), uid);
+    const days = [...this.dates].map((date) => date.slice(0, 8));
     return [...this.texts].some(([text, { within, ofPatient }]) => search.inText(text, within, ofPatient)) ||
-      [...this.numbers].some((number) => search.inNumber(number, false)) ||
-      [...this.uids].some((uid) => search.inNumber(withoutDays(uid), true));
+      [...this.numbers].some((number) => search.inNumber(number, false, [])) ||
+      [...this.uids].some((uid) => search.inNumber(uid, true, days));
   }
 }
 
@@ -369,7 +374,13 @@ async function cleaned(file, bytes, identity) {
 function isNotUsed(outer, meta) {
   const text = (/** @type {number} */ tag) => (outer.get(tag) ?? "").trim().toUpperCase();
   const kind = text(SOP_CLASS) || meta.get(CLASS_OF_FILE);
-  return (kind && !OF_MR.includes(kind)) || !["", "MR"].includes(text(MODALITY)) || text(BURNED_IN) === "YES";
+  if (kind && !OF_MR.includes(kind)) {
+    if (STORAGE.test(kind)) return true;
+    throw new UnreadError("its class is none of DICOM");
+  }
+  const modality = text(MODALITY);
+  if (!["", "MR"].includes(modality) && !OTHER_MODALITIES.includes(modality)) throw new UnreadError("its modality is unknown");
+  return OTHER_MODALITIES.includes(modality) || text(BURNED_IN) === "YES";
 }
 
 /** True for a file with the signature of DICOM, or one that begins like a data set without it. @param {Uint8Array} bytes */

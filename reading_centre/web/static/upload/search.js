@@ -49,9 +49,9 @@ const wordsIn = (text) => text.match(/[\p{L}\p{M}\p{N}]+/gu) ?? [];
 
 /**
  * A search for the identities of a file.
- * @typedef {{ inText: (text: string, within: number, ofPatient: boolean) => boolean, inNumber: (text: string, isUid: boolean) => boolean }} Search
+ * @typedef {{ inText: (text: string, within: number, ofPatient: boolean) => boolean, inNumber: (text: string, isUid: boolean, days: string[]) => boolean }} Search
  *   true if a text has an identity. within: letters of one that is part of a word; ofPatient: search for values of the patient alone;
- *   a number and a UID are searched for numbers and dates of the patient
+ *   a number and a UID are searched for numbers and dates of the patient; a day of the scan (YYYYMMDD) is none in a UID
  * @param {{ tag: number, text: string }[]} values of its identifying elements
  * @param {{ placeholders: string[], common: string[] }} site common: words of DICOM, such as HEAD. They are no identity of an
  *   institution or physician, but they may be the patient's.
@@ -61,7 +61,8 @@ export function searchOf(values, { placeholders, common }) {
   const isPatient = (/** @type {number} */ tag) => Math.floor(tag / 0x10000) === 0x0010 && tag !== COMMENTS;
   const identitiesOf = (/** @type {{ tag: number, text: string }[]} */ some) => {
     const spelt = some.flatMap(({ tag, text }) => formsOf(tag, text, isPatient(tag) ? SHORTEST : SHORTEST_PART).flatMap((parts) =>
-      spellings(parts.join("^")).filter((one) => isPatient(tag) || !common.includes(one.replaceAll("^", "")))));
+      spellings(parts.join("^")).filter((one, at) => (at === 0 || lengthOf(glued(one)) >= SHORTEST_PART) &&
+        (isPatient(tag) || !(common.includes(one.replaceAll("^", "")) || /^\d{1,4}$/.test(one))))));
     return [...new Set(spelt)].map((one) => new Identity(one.split("^"))).filter(({ text, letters }) =>
       letters && lengthOf(text) >= SHORTEST && !placeholders.includes(text));
   };
@@ -76,8 +77,9 @@ export function searchOf(values, { placeholders, common }) {
       return dates.some((date) => date.test(spelt)) || (ofPatient ? ofThePatient : all).some((one) =>
         letters.includes(one.letters) && one.isIn(spelt, within, common));
     }),
-    inNumber: (text, isUid) => text.split(isUid ? "." : "\\").some((part) =>
-      numbers.has(part.trim()) || (isUid && long.some((one) => part.includes(one)))),
+    inNumber: (text, isUid, days) => text.split(isUid ? "." : "\\").some((part) =>
+      (numbers.has(part.trim()) && !days.includes(part)) ||
+      (isUid && long.some((one) => !days.includes(one) && part.includes(one)))),
   };
 }
 
@@ -89,9 +91,12 @@ class Identity {
     this.letters = glued(this.text);
     this.isNumber = /^\d+$/.test(this.letters);
     this.length = lengthOf(this.letters);
+    /** Two parts of a name, of which one is short, are no part of a word: "Ge^Ma" of "image". */
+    this.isWhole = parts.length > 1 && parts.some((part) => lengthOf(part) < SHORTEST);
     const isMixed = /\d/.test(this.letters) && !(this.isNumber && this.length >= SHORTEST_NUMBER);
     const beside = isMixed ? WORD : this.isNumber ? "\\d" : "\\p{L}";
-    const words = parts.map((part) => part.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join(GAP);
+    const hasInitial = !/\d/.test(this.letters) && parts.length > 1 && lengthOf(parts[parts.length - 1]) === 1; // "Tim E", not "time"
+    const words = parts.map((part) => part.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join(hasInitial ? `${GAP.slice(0, -1)}+` : GAP);
     this.pattern = [...this.letters].every((one) => IDEOGRAPH.test(one)) ? words : `(?<!${beside})${words}(?!${beside})`;
   }
 
@@ -99,7 +104,7 @@ class Identity {
   isIn(text, within, common) {
     if (new RegExp(this.pattern, "u").test(text)) return true;
     if (this.isNumber) return this.length > SHORTEST_NUMBER && text.includes(this.letters);
-    return this.length >= within && wordsIn(text).some((word) => word.includes(this.letters) && !common.includes(word));
+    return this.length >= within && !this.isWhole && wordsIn(text).some((word) => word.includes(this.letters) && !common.includes(word));
   }
 }
 
@@ -130,7 +135,7 @@ function numberForms(words) {
   const joined = words.join("");
   const forms = [words, [joined.replace(/^0+/, "")]];
   if (!/\d/.test(joined) || joined.length > GROUPED.most) return forms;
-  const numbers = joined.match(/\d+/g) ?? [];
+  const numbers = [joined, ...words].flatMap((one) => one.match(/\d+/g) ?? []);
   const grouped = [joined, ...numbers].flatMap((one) => [one, one.replace(/^0+/, "")]).filter((one) => one.length >= GROUPED.least);
   return [...forms, ...grouped.map((one) => [...one])];
 }
@@ -139,7 +144,7 @@ function numberForms(words) {
 function datePattern(date) {
   const [year, short, month, day] = [date.slice(0, 4), date.slice(2, 4), date.slice(4, 6), date.slice(6)];
   const [y, m, d] = [`(?:${year}|'?${short})`, `0?${Number(month)}`, `0?${Number(day)}`];
-  const name = `(?:${MONTHS[Number(month) - 1]})\\p{L}*`;
+  const name = `(?:${MONTHS[Number(month) - 1]})\\p{L}{0,12}`;
   const [some, gap] = ["[^\\p{L}\\p{N}]{0,5}", "(?:[^\\p{L}\\p{N}]{1,5}|\\s?[年月년월]\\s?)"];
   const [th, of] = ["(?:ST|ND|RD|TH)?", `(?:\\p{L}{1,3}${gap})?`]; // of, de, del
   const forms = [
