@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -33,17 +32,13 @@ _OF_WORDS: Final = re.compile(f"(?:{'|'.join(sorted(_WORDS, key=len, reverse=Tru
 _NUMBERS: Final = re.compile(r"\d+(?:[\s.,/_-]{1,3}\d+){2}")
 _LONGEST_NUMBER: Final = 3
 
-_GERMAN: Final = str.maketrans({"Ä": "AE", "Ö": "OE", "Ü": "UE", "Ø": "OE", "Å": "AA", "Æ": "AE"})
-_LATIN: Final = str.maketrans({"Ø": "O", "Ł": "L", "Đ": "D", "Æ": "AE"})
-
 
 def coil_without_identity(coil: str, dataset: Dataset) -> str:
     """The name of a receive coil, if it identifies nobody.
 
     Words and element names of coils and numbers of up to three digits are kept, even if they are part of the patient's
     name or number. Other words are searched for the identities of the header, as the text that de-identification keeps;
-    parts of the patient's name and number from two characters, and other spellings of letters with accents, are
-    searched, too.
+    parts of the patient's name and number from two characters are searched, too.
 
     Parameters
     ----------
@@ -71,9 +66,8 @@ def coil_without_identity(coil: str, dataset: Dataset) -> str:
     parts = {part for part in re.split(r"[\W_]+", patient) if len(part) >= _SHORTEST_PART}
     identities = {one for one in original_identities(dataset, "") | parts if not _is_short_number(one)}
     text = Dataset()
-    text.PatientComments = " | ".join(_spellings(rest))
-    found = scan_text(text, {spelling for one in identities for spelling in _spellings(one)}).found
-    return "" if found else coil[:_LONGEST]
+    text.PatientComments = rest
+    return "" if scan_text(text, identities).found else coil[:_LONGEST]
 
 
 def _unless_of_coil(word: str) -> str:
@@ -93,10 +87,3 @@ def _is_of_coil(word: str) -> bool:
 
 def _is_short_number(text: str) -> bool:
     return text.isdigit() and len(text) <= _LONGEST_NUMBER
-
-
-def _spellings(text: str) -> tuple[str, ...]:
-    """Upper case as it is, with letters for accents, and without accents."""
-    upper = unicodedata.normalize("NFC", text).upper()
-    plain = unicodedata.normalize("NFKD", upper.translate(_LATIN))
-    return upper, upper.translate(_GERMAN), "".join(c for c in plain if not unicodedata.combining(c))

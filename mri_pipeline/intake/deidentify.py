@@ -34,7 +34,7 @@ from mri_pipeline.core.errors import IdentityError, UploadRefusedError
 from mri_pipeline.core.io.dicom_faults import dicom_faults_are_refusals
 from mri_pipeline.intake.allowed import CODE_STRINGS_ONLY, GROUPS, KEPT, MOMENTS, UIDS, VENDORS
 from mri_pipeline.intake.header_values import field_strength_t
-from mri_pipeline.intake.identities import is_short_number, leaked, original_identities
+from mri_pipeline.intake.identities import is_short_number, leaked, letters_of, original_identities
 from mri_pipeline.intake.leaks import scan_text
 from mri_pipeline.intake.odd_numbers import named_tag, repair_numbers
 
@@ -204,7 +204,7 @@ def _require_clean(clean: Dataset, header: bytes, identities: frozenset[str], cl
         header = header.replace(_as_written(value, clean), b"\0", 1)
     short = frozenset(filter(is_short_number, identities))
     in_text = frozenset[str]().union(*scan.found.values())
-    count = len(in_text) + leaked(header, identities - short - in_text)
+    count = len(set(map(letters_of, in_text))) + leaked(header, identities - short - in_text)
     if count or any(header[:128]):
         tags = ", ".join(map(named_tag, scan.found)) or "an element without text"
         raise IdentityError(

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
+from itertools import permutations
 from typing import Any, Final
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
-IDENTIFYING: Final = frozenset({
-    "PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName",
-    "PatientMotherBirthName", "PatientBirthDate", "PatientAddress", "PatientTelephoneNumbers",
-    "MedicalRecordLocator", "IssuerOfPatientID",
-    "AccessionNumber", "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "StationName",
-    "DeviceSerialNumber", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName",
-    "RequestingPhysician",
-    "NameOfPhysiciansReadingStudy", "PhysiciansOfRecord", "ResponsiblePerson", "PatientComments", "StudyID",
-    "AdmissionID", "PerformedProcedureStepID", "ScheduledProcedureStepID", "RequestedProcedureID",
-    "PerformedStationName", "ScheduledPerformingPhysicianName", "StudyDate", "SeriesDate", "AcquisitionDate",
-    "ContentDate", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
-    "PerformedProcedureStepStartDate",
+PERSONS: Final = frozenset({
+    "ReferringPhysicianName", "ConsultingPhysicianName", "PhysiciansOfRecord", "PerformingPhysicianName",
+    "NameOfPhysiciansReadingStudy", "OperatorsName", "PatientName", "OtherPatientNames", "PatientBirthName",
+    "PatientMotherBirthName", "ResponsiblePerson", "SecondaryReviewerName", "EvaluatorName", "RequestingPhysician",
+    "ScheduledPerformingPhysicianName", "NamesOfIntendedRecipientsOfResults", "OrderEnteredBy", "HumanPerformerName",
+    "DocumentAuthorTrial", "VerifyingObserverName", "PersonName", "CurrentObserverTrial", "VerbalSourceTrial",
+    "ContentCreatorName", "SelectorPNValue", "ROIInterpreter", "ReviewerName", "InterpretationRecorder",
+    "InterpretationTranscriber", "InterpretationAuthor", "PhysicianApprovingInterpretation", "DistributionName",
 })  # fmt: skip
+"""Names of persons: all elements of this type in the standard."""
+
+NUMBERS: Final = frozenset({
+    "PatientID", "OtherPatientIDs", "PatientTelephoneNumbers", "MedicalRecordLocator", "AccessionNumber", "StudyID",
+    "AdmissionID", "ServiceEpisodeID", "PerformedProcedureStepID", "ScheduledProcedureStepID", "RequestedProcedureID",
+    "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest",
+    "PlacerOrderNumberImagingServiceRequestRetired", "FillerOrderNumberImagingServiceRequestRetired",
+    "ReferringPhysicianTelephoneNumbers",
+})  # fmt: skip
+"""Numbers of the patient and of requests, which people write in several groupings."""
+
+IDENTIFYING: Final = PERSONS | NUMBERS | {
+    "PatientBirthDate", "PatientBirthDateInAlternativeCalendar", "PatientAddress", "PatientTelecomInformation",
+    "IssuerOfPatientID", "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "StationName",
+    "DeviceSerialNumber", "ReferringPhysicianAddress", "PatientComments", "PerformedStationName", "StudyDate",
+    "SeriesDate", "AcquisitionDate", "ContentDate", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
+    "FrameOfReferenceUID", "PerformedProcedureStepStartDate",
+}  # fmt: skip
 """Elements whose values must not appear anywhere in a de-identified file, including in sequences."""
 
 _IDENTIFYING_TAGS: Final = frozenset(map(tag_for_keyword, IDENTIFYING))
@@ -40,6 +56,15 @@ _OF_THE_DEVICE: Final = frozenset({
 
 MIN_LENGTH: Final = 3
 """Shorter values (initials, study number 1) match by chance and do not identify a person."""
+_POSTCODE: Final = 4
+
+_GROUPED: Final = range(6, 65)
+"""Characters of a number that is searched in any grouping (123 456 789)."""
+
+_MOST_WORDS: Final = 8
+"""Of a name with more words, the first ones are paired."""
+
+_IDEOGRAPH: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 COMMON: Final = frozenset("""
     ABDOMEN ADDED AXIAL BASIC APPLICATION BYTE CANON CODE CONFIDENTIALITY DATES DCM DERIVED DIS2D DIS3D
@@ -76,7 +101,10 @@ def is_short_number(identity: str) -> bool:
 
 
 def original_identities(dataset: Dataset, code: str) -> frozenset[str]:
-    """All identities of a data set in upper case: whole values, parts of names, and dates.
+    """All identities of a data set in upper case: whole values, parts of names and numbers, and dates.
+
+    Where an identity has a caret, a text may have anything but letters and digits, or nothing. Two parts of a name are
+    an identity in any order: `Li^Na` is found in *Na Li*, but not in *Li*.
 
     Parameters
     ----------
@@ -89,23 +117,94 @@ def original_identities(dataset: Dataset, code: str) -> frozenset[str]:
     -------
     frozenset of str
         Without values shorter than `MIN_LENGTH` and words of DICOM.
+
+    Examples
+    --------
+    >>> dataset = Dataset()
+    >>> dataset.PatientName, dataset.StudyID = "Li^Na", "12-3456"
+    >>> sorted(original_identities(dataset, "AB12"))
+    ['12-3456', '1^2^3^4^5^6', 'LI^NA', 'NA^LI']
     """
     device = _words(f"{dataset.get('Manufacturer', '')} {dataset.get('ManufacturerModelName', '')}")
     found: set[str] = set()
-    for keyword, value in _values(dataset):
-        text = str(value).strip().upper()
+    for keyword, is_name, value in _values(dataset):
+        text = unicodedata.normalize("NFC", str(value)).strip(" ^").upper()
         words = {text} if re.fullmatch(r"[\d.]+", text) else {text} | _words(text)
+        words |= _name_forms(text) if is_name else _number_forms(text) if keyword in NUMBERS else set()
+        if not keyword.startswith("Patient"):
+            words = {word for word in words if not (word.isdigit() and len(word) <= _POSTCODE)}
         # a station or a room is often named after the model, which is kept
         found |= words - device if keyword in _OF_THE_DEVICE else words
     common = COMMON | {code.upper()}
-    return frozenset(text for text in found if len(text) >= MIN_LENGTH and text not in common)
+    return frozenset(text for text in found if length_of(text) >= MIN_LENGTH and text not in common)
 
 
 def _words(text: str) -> set[str]:
-    return {part for part in re.split(r"[\^=,;\s\\/_|]+", text.upper()) if len(part) > MIN_LENGTH}
+    return {part for part in re.split(r"[\^=,;\s\\/_|]+", text.upper()) if length_of(part) > MIN_LENGTH}
 
 
-def _values(dataset: Dataset) -> Iterator[tuple[str, Any]]:
+def length_of(text: str) -> int:
+    """Number of letters of a text; a character of Chinese, Japanese or Korean counts as two.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> length_of("Li"), length_of("李娜")
+    (2, 4)
+    """
+    return len(text) + len(_IDEOGRAPH.findall(text))
+
+
+def letters_of(text: str) -> str:
+    """The letters and digits of a text.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> letters_of("Li^Na"), letters_of("12-34")
+    ('LiNa', '1234')
+    """
+    return re.sub(r"[\W_]+", "", text)
+
+
+def _name_forms(name: str) -> set[str]:
+    """The components of a name, and each two parts of different components in any order."""
+    found: set[str] = set()
+    for group in name.split("="):
+        components = [words for part in group.split("^") if (words := re.findall(r"[^\W_]+", part))]
+        several = components if len(components) > 1 else [[word] for words in components for word in words]
+        parts = [{"^".join(words), *words[:_MOST_WORDS]} for words in several[:_MOST_WORDS]]
+        found |= {"^".join(words) for words in components}
+        found |= {f"{a}^{b}" for some, others in permutations(parts, 2) for a in some for b in others}
+    return {form for form in found if length_of(form.replace("^", "")) > MIN_LENGTH}
+
+
+def _number_forms(number: str) -> set[str]:
+    """A number in any grouping, without leading zeros, and its digits alone."""
+    joined = letters_of(number)
+    runs = {*re.findall(r"\d+", joined), *re.findall(r"\d+", number)}
+    if not runs or len(joined) not in _GROUPED:
+        return set()
+    forms = (form for text in (joined, *runs) for form in (text, text.lstrip("0")))
+    return {"^".join(form) for form in forms if len(form) in _GROUPED}
+
+
+def _values(dataset: Dataset) -> Iterator[tuple[str, bool, Any]]:
+    """Keyword, whether it is the name of a person, and value of the identifying elements."""
     for stored in list(dataset.elements()):  # not yet converted
         if _is_harmless(stored):
             continue
@@ -113,15 +212,15 @@ def _values(dataset: Dataset) -> Iterator[tuple[str, Any]]:
         if element.VR == "SQ":
             for item in element.value or []:
                 yield from _values(item)
-        elif element.keyword in IDENTIFYING and element.value not in (None, ""):
+        elif (element.keyword in IDENTIFYING or element.VR == "PN") and element.value not in (None, ""):
             many = element.VM > 1
             for value in element.value if many else [element.value]:
-                yield element.keyword, value
+                yield element.keyword, element.VR == "PN", value
 
 
 def _is_harmless(element: RawDataElement | DataElement) -> bool:
     """True if an element that is not converted yet can neither identify nor contain other elements."""
-    raw = isinstance(element, RawDataElement) and element.VR not in {None, "UN", "SQ"}
+    raw = isinstance(element, RawDataElement) and element.VR not in {None, "UN", "SQ", "PN"}
     return raw and int(element.tag) not in _IDENTIFYING_TAGS
 
 

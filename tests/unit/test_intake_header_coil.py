@@ -51,6 +51,9 @@ def test_the_words_of_a_coil_are_kept(coil, dataset):
         ("Head hosp", header("Doe^Jane")),
         ("Head P12", header("Doe^Jane", "P12")),
         ("Head MRSTATION7", header("Doe^Jane")),
+        ("coil Na-Li", header("Li^Na")),
+        ("Head 123 456 789", header("Doe^Jane", "123456789")),
+        ("Head Haakansen", header("Håkansen^Jo")),
     ],
 )
 def test_an_identity_in_the_name_of_a_coil_is_not_kept(coil, dataset):

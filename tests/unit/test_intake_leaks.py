@@ -10,6 +10,7 @@ from pydicom.sequence import Sequence
 
 from mri_pipeline.core.errors import IdentityError
 from mri_pipeline.intake.deidentify import Blinding, deidentify
+from mri_pipeline.intake.identities import original_identities
 from mri_pipeline.intake.leaks import date_pattern, scan_text
 from tests.unit import dicom_factory as factory
 
@@ -32,6 +33,8 @@ def prepared(folder, name="Mustermann^Erika", **extra):
         ("Doe^Jane", {"ManufacturerModelName": "Kanorama HFO", "InstitutionalDepartmentName": "Room Kanorama"}),
         ("Titan^Ann", {"ManufacturerModelName": "Vantage Titan", "Manufacturer": "TOSHIBA_MEC"}),
         ("Syng^Ann", {"SoftwareVersions": "syngo MR XA30"}),
+        ("Fit^Prisma", {"ManufacturerModelName": "Prisma_fit"}),
+        ("MAGNETOM Vida", {"ManufacturerModelName": "MAGNETOM Vida"}),
         ("Ola^Ann", {"ManufacturerModelName": "MAGNETOM Sola"}),
     ],
 )
@@ -66,11 +69,39 @@ def test_an_identity_is_found_glued_and_the_message_names_series_and_tag(tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("extra", "text"),
+    [
+        ({"PatientName": "Li^Na"}, "VB17 Na Li"),
+        ({"PatientName": "Li^Na^^^"}, "VB17 Li, Na"),
+        ({"PatientName": "Kim^Min"}, "Vida MinKim"),
+        ({"PatientName": "Kim^Min-Su"}, "VB17_MinSu"),
+        ({"PatientName": "O'Dea^Eva"}, "VB17 ODea"),
+        ({"PatientName": "Muller^Eva"}, "VB17 Mueller"),
+        ({"PatientName": "Lecoeur^Eva"}, "Lecœur"),
+        ({"PatientName": "Li^Na=李^娜"}, "娜 李"),
+        ({"PatientID": "123456789"}, "VB 123-456 789"),
+        ({"PatientID": "AB123456"}, "VB AB-123456"),
+        ({"PatientID": "AB-00123456"}, "VB 123456"),
+        ({"ContentCreatorName": "Zorromann"}, "Zorromann"),
+        ({"PlacerOrderNumberImagingServiceRequest": "Z1234567"}, "Z 1234567"),
+    ],
+)
+@pytest.mark.requirement("INTAKE-04")
+def test_names_and_numbers_are_found_in_any_order_grouping_and_spelling(tmp_path, extra, text):
+    stated = {"SpecificCharacterSet": "ISO_IR 192", "SoftwareVersions": text}
+    files = prepared(tmp_path / "in", "Doe^Jane", **stated | extra)
+    with pytest.raises(IdentityError, match="expected no identity") as caught:
+        deidentify(files, tmp_path / "out", BLINDING)
+    assert caught.value.elements == ("4/SoftwareVersions",)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "2024-03-05", "2024/3/5", "05.03.2024", "5.3.24", "03/05/2024", "5 Mar 2024", "05-MAR-24", "Mar 5, 2024",
         "5. März 2024", "5 mars 2024", "5 de marzo de 2024", "05032024", "03052024", "2024Mar05", "V1_2024-03-05b",
-        "5th March 2024", "5 maart 2024", "built 5 marts 2024",
+        "5th March 2024", "5 maart 2024", "built 5 marts 2024", "2024 05 03", "5.III.2024", "05:03:2024", "5|3|2024",
+        "5th of March 2024", "5 de marzo del 2024", "05  -  03  -  2024", "5 marca 24",
     ],
 )  # fmt: skip
 @pytest.mark.requirement("INTAKE-04")
@@ -86,6 +117,40 @@ def test_a_date_is_found_in_any_notation(tmp_path, text):
 )
 def test_another_date_or_version_is_none(text):
     assert not date_pattern("20240305").search(text.upper())
+
+
+@pytest.mark.parametrize(
+    ("birth", "text"),
+    [
+        ("20241231", "31 des 2024"),
+        ("20240520", "20.V.24"),
+        ("13590101", "1359/01/01"),
+        ("20240305", "2024年3月5日"),
+    ],
+)
+def test_a_date_of_another_language_or_calendar_is_found(birth, text):
+    dataset = Dataset()
+    dataset.SoftwareVersions = text
+    assert scan_text(dataset, {birth}).found == {"SoftwareVersions": {birth}}
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("Li^Na", {"SoftwareVersions": "VB17 Li final NA"}),
+        ("Li", {"SoftwareVersions": "VB17 Li"}),
+        ("de la Cruz^An", {"SoftwareVersions": "VB17 de la"}),
+        ("Solà^Jo", {"ManufacturerModelName": "MAGNETOM Sola"}),
+        ("Ara", {"ManufacturerModelName": "MAGNETOM Aera"}),
+        ("Joe", {"SoftwareVersions": "VB17 Jo"}),
+        ("\u0e31\u0e34\u0e35", {"SoftwareVersions": "VB17"}),  # accents alone
+        ("Doe^Jane", {"StationName": "SKYRA-3T", "ManufacturerModelName": "Skyra 3T"}),
+        ("Doe^Jane", {"PatientID": "123456", "SoftwareVersions": "1234 567"}),
+    ],
+)
+def test_a_short_part_or_another_number_is_no_identity(tmp_path, name, extra):
+    files = prepared(tmp_path / "in", name, SpecificCharacterSet="ISO_IR 192", **extra)
+    assert len(deidentify(files, tmp_path / "out", BLINDING)) == len(files)
 
 
 def test_a_cleared_tag_is_kept_and_the_others_are_not(tmp_path):
@@ -124,3 +189,27 @@ def test_a_tag_is_cleared_for_its_series_alone(tmp_path):
     other = replace(BLINDING, cleared=frozenset({"2/SoftwareVersions", "14/SoftwareVersions"}))
     with pytest.raises(IdentityError, match=r"series 4: expected no identity"):
         deidentify(files, tmp_path / "out", other)
+
+
+@pytest.mark.parametrize(
+    ("identifying", "description"),
+    [
+        ({"PatientName": "Ge^Ma"}, "t2_image"),
+        ({"PatientName": "Miller^Tim^E"}, "real time"),
+        ({"ReferringPhysicianName": "Traa^Jan"}, "t2_flair_tra"),
+        ({"InstitutionAddress": "1000 Brussels"}, "ep2d_diff_b_1000"),
+    ],
+)
+def test_parts_of_ordinary_words_and_numbers_are_no_identities(identifying, description):
+    original, kept = Dataset(), Dataset()
+    for keyword, value in identifying.items():
+        setattr(original, keyword, value)
+    kept.SeriesDescription = description
+    assert not scan_text(kept, original_identities(original, "AB12")).found
+
+
+@pytest.mark.parametrize("number", ["2019-345678", "12.345678", "AB12-345678"])
+def test_the_digits_of_a_part_of_a_number_are_found(number):
+    original, kept = Dataset(), Dataset()
+    original.PatientID, kept.SeriesDescription = number, "345678_t1"
+    assert scan_text(kept, original_identities(original, "AB12")).found

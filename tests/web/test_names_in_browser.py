@@ -26,8 +26,10 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from mri_pipeline import intake
+from mri_pipeline.intake import header_values
 from mri_pipeline.intake.allowed import GROUPS, KEPT, MOMENTS, UIDS
 from mri_pipeline.intake.deidentify import Blinding, deidentify
+from mri_pipeline.intake.facts import ObjectKind
 from mri_pipeline.intake.header_worker import read_one
 from mri_pipeline.intake.identities import COMMON, IDENTIFYING, PLACEHOLDERS
 from tests.unit.dicom_factory import FLAIR, write_series
@@ -219,7 +221,8 @@ def test_all_identities_that_the_reading_centre_knows_are_searched_but_those_tha
 
 def test_each_element_has_the_kind_of_its_type():
     source = (STATIC / "elements.js").read_text()
-    kinds = {"SQ": {"SQ"}, "CS": {"CS"}, "TEXT": {"LO", "SH"}, "NUMBER": {"DS", "IS", "DA", "TM", "DT", "UI"}}
+    kinds = {"SQ": {"SQ"}, "CS": {"CS"}, "TEXT": {"LO", "SH"}, "NUMBER": {"DS", "IS"}, "DATE": {"DA", "TM", "DT"},
+             "UID": {"UI"}}  # fmt: skip
     for kind, tags in re.findall(r'all\("(\w+)", \[(.*?)\]', source, re.DOTALL):
         found = {dictionary_VR(int(tag, 16)) for tag in re.findall(r"0x[0-9a-f]{8}", tags)}
         assert found <= kinds.get(kind, {"US", "UL", "FD", "US or SS"}), kind
@@ -375,6 +378,40 @@ HIDDEN_IN_TEXTS = (
     {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Weiß", "SeriesDescription": "WEISS"},
     {"PatientName": "Müller-Jöns^Søren", "SeriesDescription": "flair mueller"},
     {"PatientName": "Müller-Jöns^Søren", "SeriesDescription": "flair Soren"},
+    *({"PatientName": name, "SeriesDescription": text} for name, text in (
+        ("Li^Na", "T1 Li Na"), ("Li^Na", "T1 NA LI"), ("Li^Na", "T1 Li, Na"), ("Li^Na^^^", "T1 Li^Na"),
+        ("Li^Na^^Dr", "Na_Li_t1"), ("Li^Na", "T1NaLi3"), ("Li Na", "na.li"), ("Li, Na", "T1 NALI"),
+        ("Ng^Vy", "t1_Ng_Vy"), ("Ho^An", "T1 HO-AN"), ("Li^E", "T1 E. Li"), ("Kim^Min-Su", "T1 MinSu"),
+        ("Kim^Min-Su", "MIN SU flair"), ("Kim^Min", "T1 MinKim"), ("Lee^Ann", "T1 ANNLEE"), ("O'Dea^Eva", "T1 ODea"),
+        ("D'Arc^Eva", "t1_DArc"), ("Horvath^Bela", "Bela HORVATH"), ("Kim^Su", "flair_kim2"),
+        ("MULLER^Eva", "T1 Mueller"),
+    )),
+    *({"SpecificCharacterSet": "ISO_IR 192", "PatientName": name, "SeriesDescription": text} for name, text in (
+        ("王^丽", "T1 丽王"), ("李娜", "T1 李 娜"), ("Li^Na=李^娜", "头部 娜·李"),
+        ("Lecœur^Eva", "LECOEUR"), ("Lecoeur^Eva", "Lecœur"), ("Þórsson^Ed", "THORSSON"), ("Đorđić^Ea", "Djordjic"),
+        ("Håkansén^Ea", "Haakansen"), ("Haakansen^Ea", "HÅKANSEN"), ("Großmann^Ea", "GROẞMANN"),
+    )),
+    *({"PatientID": number, "SeriesDescription": text} for number, text in (
+        ("123456789", "T1 123 456 789"), ("123456789", "t1_123-456-789"), ("123-456-789", "T1 123 456 789"),
+        ("7561234567890", "756.1234.5678.90"), ("AB123456", "T1 AB-123456"), ("AB-123456", "T1 123456"),
+        ("KIS-000123456", "T1 123.456"), ("123456", "T1 123.456"),
+    )),
+    *({"PatientBirthDate": date, "SeriesDescription": text} for date, text in (
+        ("19801231", "T1 31 des 1980"), ("19801231", "31. desember 80"), ("19801231", "31 grudnia 1980"),
+        ("19800312", "1980 12 03"), ("19800312", "12.III.1980"), ("19800312", "12:03:1980"), ("19800312", "12|03|1980"),
+        ("19800312", "12th of March 1980"), ("19800312", "12 de marzo del 1980"), ("19800312", "12  -  03  -  1980"),
+        ("19800512", "12.V.80"), ("13590101", "1359/01/01"), ("25230312", "12-03-2523"),
+    )),
+    {"SpecificCharacterSet": "ISO_IR 192", "PatientBirthDate": "19800312", "SeriesDescription": "1980年3月12日"},
+    {"PatientBirthDateInAlternativeCalendar": "1359/12/21", "SeriesDescription": "1359-12-21"},
+    *({keyword: "Zorromann", "SeriesDescription": "T1 Zorromann"} for keyword in (
+        "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest", "PersonName",
+        "NamesOfIntendedRecipientsOfResults", "ContentCreatorName", "ConsultingPhysicianName", "OrderEnteredBy",
+    )),
+    {"PatientID": "123456789", "SeriesNumber": 123456789},
+    {"PatientID": "123456789", "StudyInstanceUID": "1.2.276.123456789.1"},
+    {"PatientID": "AB-123456", "SeriesInstanceUID": "1.2.276.123456.1"},
+    {"PatientBirthDate": "19640812", "FrameOfReferenceUID": "1.2.276.4.196408121.1"},
 )  # fmt: skip
 
 
@@ -407,9 +444,86 @@ def test_texts_that_identify_nobody_are_sent(original):
         {"PatientName": "ANONYMOUS", "SeriesDescription": "anonymous"},
         {"PatientName": "Eng^Li", "SeriesDescription": "flair length"},
         {"SpecificCharacterSet": "GB18030", "PatientName": "刘^德", "SeriesDescription": "德华"},
+        {"PatientName": "Li^Na", "SeriesDescription": "T1 Li flair NA final image linear"},
+        {"PatientName": "Li", "SeriesDescription": "T1 Li"},
+        {"PatientName": "de la Cruz^An", "SeriesDescription": "T1 de la cabeza"},
+        {"PatientID": "123456", "SeriesDescription": "1234 567", "ImagingFrequency": "123.123456"},
+        {"PatientID": "123456", "StudyInstanceUID": "1.2.1123456.3", "SeriesNumber": 1123456},
+        {"PatientBirthDate": "20210314", "StudyInstanceUID": "1.2.20210314092653.1"},  # a phantom, born at its scan
+        {"PatientBirthDate": "19800312", "SeriesDescription": "12 echoes 1980 TR 12 TE 3"},
+        {"OperatorsName": "AB^C", "SeriesDescription": "C AB"},
+        {"PatientName": "Ge^Ma", "SeriesDescription": "t2_image"},
+        {"PatientName": "Miller^Tim^E", "SeriesDescription": "time_course"},
+        {"ReferringPhysicianName": "Traa^Jan", "SeriesDescription": "t2_flair_tra"},
+        {"InstitutionAddress": "1000 Brussels", "SeriesDescription": "ep2d_diff_b_1000"},
     )  # fmt: skip
     paths = [with_values(original, number, **values) for number, values in enumerate(innocent)]
     assert in_browser(*paths) == ["cleaned"] * len(innocent)
+
+
+@pytest.mark.parametrize("syntax", ["explicit", ImplicitVRLittleEndian])
+def test_what_shows_text_or_is_no_image_of_mr_is_not_sent(original, syntax):
+    """Also if a text has an identity: such an object does not keep the others from being cleaned."""
+    changes = (
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.4"},
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1", "SeriesDescription": "Mustermann"}, {"Modality": "OT"},
+        {"BurnedInAnnotation": "YES"}, {"BurnedInAnnotation": "NO"}, {"Modality": "MR"},
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4.4"},
+    )  # fmt: skip
+    paths = [with_values(original, number, **values) for number, values in enumerate(changes)]
+    if syntax != "explicit":
+        paths = [changed(path, syntax) for path in paths]
+    assert in_browser(*paths) == ["left out"] * 5 + ["cleaned"] * 3
+
+
+def test_a_damaged_class_or_modality_is_not_left_out_in_silence(original):
+    damaged = ({"SOPClassUID": "1.2.840.10008.9.1.4.1.1.4"}, {"Modality": "MQ"})
+    paths = [with_values(original, number, **values) for number, values in enumerate(damaged)]
+    assert all(found.startswith("unread: its ") for found in in_browser(*paths))
+
+
+def test_the_digits_of_a_part_of_a_number_are_found(original):
+    numbers = ("2019-345678", "12.345678", "AB12-345678")
+    paths = [
+        with_values(original, n, PatientID=id_, SeriesDescription="345678_t1") for n, id_ in enumerate(numbers)
+    ]
+    assert all(found.startswith("unread") for found in in_browser(*paths))
+
+
+def test_a_patient_number_that_begins_with_the_day_of_the_scan_is_found_in_a_uid(original):
+    uid = "1.2.3.20190305123.1"
+    named = with_values(original, 1, PatientID="20190305123", StudyDate="20190305", StudyInstanceUID=uid)
+    other = with_values(original, 2, PatientID="7", StudyDate="20190305", StudyInstanceUID=uid)
+    found = in_browser(named, other)
+    assert found[0].startswith("unread")
+    assert found[1] == "cleaned"
+
+
+def test_the_images_that_are_sent_are_those_that_the_reading_centre_uses():
+    (listed,) = re.findall(r"OF_MR = \[(.*?)\]", (STATIC / "dicom.js").read_text())
+    used = {uid for uid, kind in header_values._KINDS.items() if kind in (ObjectKind.MR, ObjectKind.ENHANCED_MR)}
+    assert set(re.findall(r'"([\d.]+)"', listed)) == used
+
+
+@pytest.mark.parametrize("syntax", ["explicit", RLELossless, "fragments"])
+def test_padding_after_the_pixels_is_not_sent(original, syntax):
+    if syntax != "explicit":
+        changed(original, syntax)
+    content = original.read_bytes()
+    padding = b"\xfc\xff\xfc\xffOB\0\0" + (10).to_bytes(4, "little") + b"Mustermann"
+    for rest in (padding, padding + b"\xfe\xff\x10\0PN\x0a\0Mustermann"):
+        original.write_bytes(content + rest)
+        clean = cleaned(original)
+        assert b"Mustermann" not in clean.read_bytes()
+        assert clean.read_bytes().endswith(content[-200:])
+
+
+def test_a_private_name_is_an_identity(original):
+    dataset = pydicom.dcmread(original)
+    dataset.private_block(0x0011, "ANY", create=True).add_new(1, "PN", "Zo^Ra")
+    dataset.SeriesDescription = "T1 Ra Zo"
+    dataset.save_as(original)
+    assert in_browser(original) == [HELD]
 
 
 def with_type(content: bytes, tag: bytes, vr: bytes) -> bytes:
@@ -436,6 +550,14 @@ def test_a_number_that_is_a_text_is_searched(original):
     content = path.read_bytes()
     at = content.index(b"\x20\x00\x11\x00IS")
     path.write_bytes(content[: at + 6] + b"\x06\0ERIKA " + content[at + 8 + content[at + 6] :])
+    assert in_browser(path) == [HELD]
+
+
+def test_a_name_in_a_binary_number_is_found(original):
+    path = with_values(original)
+    content = path.read_bytes()
+    at = content.index(b"\x28\x00\x10\x00US")
+    path.write_bytes(content[: at + 6] + b"\x06\0ERIKA " + content[at + 10 :])
     assert in_browser(path) == [HELD]
 
 

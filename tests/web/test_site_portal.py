@@ -155,8 +155,13 @@ def test_no_name_leaves_the_browser(person, office, scans, tmp_path):
     page.wait_for_timeout(300)
     assert page.url.endswith("/site/upload")
     folder = clear_upload(tmp_path / "folder")
+    screenshot = pydicom.dcmread(next(folder.iterdir()))
+    screenshot.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    screenshot.SeriesDescription = ingest_trial.IDENTITIES[0].decode()
+    screenshot.save_as(folder / "screenshot")
     page.set_input_files("#folder", folder)
     expect(page.locator("#chosen")).to_contain_text("removed from 48 files")
+    expect(page.locator("#chosen")).to_contain_text("1 file is not sent")
     send(page)
     verdict(page)
     names = [name.upper() for name in ingest_trial.IDENTITIES[:4]]  # without the date of the scan

@@ -34,9 +34,10 @@ export class Chosen {
     if (files.length === 1 && ARCHIVE.test(files[0].file.name)) {
       return new Chosen(files[0].file, content, TEXTS.archive(files[0].file.size), 1);
     }
-    const { blobs, whole } = await namesRemoved(files.map(({ file }) => file), identity, report);
+    const { blobs, whole, leftOut } = await namesRemoved(files.map(({ file }) => file), identity, report);
+    if (!blobs.length) return null;
     const blob = tarOf(blobs);
-    return new Chosen(blob, content, TEXTS.files(blobs.length, whole, blob.size), whole);
+    return new Chosen(blob, content, TEXTS.files(blobs.length, whole, leftOut, blob.size), whole);
   }
 }
 
@@ -58,7 +59,7 @@ export async function filesOfDrop(items) {
  * The files without names. If one of the DICOM files cannot be read here, all are sent as they are: pseudonyms and names
  * of one patient would look like two patients.
  * @param {File[]} files @param {import("./identity.js").Identity} identity @param {(done: number, of: number) => void} report
- * @returns {Promise<{ blobs: Blob[], whole: number }>}
+ * @returns {Promise<{ blobs: Blob[], whole: number, leftOut: number }>}
  */
 async function namesRemoved(files, identity, report) {
   const blobs = [];
@@ -70,12 +71,12 @@ async function namesRemoved(files, identity, report) {
       if (blob) blobs.push(blob);
     } catch (error) {
       if (!(error instanceof UnreadError)) throw error;
-      if (mayBeDicom(new Uint8Array(await file.slice(0, 132).arrayBuffer()))) return { blobs: files, whole: files.length };
+      if (mayBeDicom(new Uint8Array(await file.slice(0, 132).arrayBuffer()))) return { blobs: files, whole: files.length, leftOut: 0 };
       blobs.push(file);
       whole += 1;
     }
   }
-  return { blobs, whole };
+  return { blobs, whole, leftOut: files.length - blobs.length };
 }
 
 /** @param {FileSystemEntry} entry @returns {Promise<{ file: File, path: string }[]>} */

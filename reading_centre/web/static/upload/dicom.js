@@ -4,7 +4,7 @@
  */
 
 import { decoderOf, latin1, readings } from "./charset.js";
-import { IDENTIFYING, SENT } from "./elements.js";
+import { IDENTIFYING, NAMES, SENT } from "./elements.js";
 import { SHORTEST_WITHIN } from "./search.js";
 import { UnreadError } from "./unread.js";
 
@@ -25,16 +25,32 @@ const PADDING = 0xfffcfffc;
 const PIXEL_DATA = 0x7fe00010;
 const TRANSFER_SYNTAX = 0x00020010;
 const META_VERSION = 0x00020001;
-const SOP_CLASS = 0x00020002;
+const CLASS_OF_FILE = 0x00020002;
+const INSTANCE_OF_FILE = 0x00020003;
+const SOP_CLASS = 0x00080016;
+const MODALITY = 0x00080060;
+const OTHER_MODALITIES = [
+  "OT", "SC", "SR", "PR", "KO", "DOC", "SEG", "REG", "FID", "RWV", "PLAN", "CT", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "XC", "ES", "GM",
+  "SM", "OP", "IO", "PX", "ECG", "AU", "HC", "RTIMAGE", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTRECORD",
+];
+/** Classes of objects; another text is damaged. */
+const STORAGE = /^1\.2\.840\.10008\.5\.1\.4\.[\d.]+$/;
+const BURNED_IN = 0x00280301;
+/** Images of MR: single, enhanced, and converted to enhanced. The reading centre uses no other objects. */
+const OF_MR = ["1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"];
 const CHARACTER_SET = 0x00080005;
 const PATIENT_NAME = 0x00100010;
 const PATIENT_ID = 0x00100020;
 const BIRTH_DATE = 0x00100030;
+const PERSON_NAME = 0x0040a123;
 const LONG_VRS = new Set(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]);
 const BINARY_VRS = new Set(["", "US", "SS", "UL", "SL", "FL", "FD"]);
-const OF_META = new Set([META_VERSION, SOP_CLASS, 0x00020003, TRANSFER_SYNTAX, 0x00020012]);
+const OF_META = new Set([META_VERSION, CLASS_OF_FILE, INSTANCE_OF_FILE, TRANSFER_SYNTAX, 0x00020012]);
 /** A decimal number, a date, a time or a UID. Other values of these types are searched as texts. */
 const NUMERIC = /^[-+.,:\d\\ eE\0]*$/;
+
+/** A binary number that may be a text. */
+const PRINTABLE = /^[ -~]{3,}\0?$/;
 
 /** Of the bytes that are there, more are needed. */
 class MoreError extends Error {}
@@ -121,22 +137,39 @@ function skipFragments(reader) {
 /** Station name and serial number: they often have a part of the institution's name, and are searched for the patient only. */
 const OF_THE_SCANNER = new Set([0x00081010, 0x00181000]);
 
-/** What a data set with all its sequences has: identities, and texts that are sent with the letters of a name within a word. */
+/** What a data set with all its sequences has: identities, and texts, numbers and UIDs that are sent. */
 class Found {
   /** @type {{ tag: number, text: string }[]} */
   identities = [];
   /** Texts that are sent, with the letters of a name within a word, and whether only the patient is searched for. @type {Map<string, { within: number, ofPatient: boolean }>} */
   texts = new Map();
-  /** Identities that are not within a sequence. @type {Map<number, string>} */
+  /** @type {Set<string>} */
+  numbers = new Set();
+  /** @type {Set<string>} */
+  uids = new Set();
+  /** Days and times of the scan. @type {Set<string>} */
+  dates = new Set();
+  /** Texts that are not within a sequence. @type {Map<number, string>} */
   outer = new Map();
 
   /** @param {number} tag @param {string} kind of the element @param {string} text */
   addText(tag, kind, text) {
-    if (kind === "NUMBER" && NUMERIC.test(text)) return;
+    if (["NUMBER", "UID", "DATE"].includes(kind) && NUMERIC.test(text)) {
+      ({ NUMBER: this.numbers, UID: this.uids, DATE: this.dates })[kind]?.add(text);
+      return;
+    }
     const within = kind === "CS" ? SHORTEST_WITHIN + 1 : SHORTEST_WITHIN;
     const ofPatient = OF_THE_SCANNER.has(tag);
     const known = this.texts.get(text) ?? { within, ofPatient };
     this.texts.set(text, { within: Math.min(within, known.within), ofPatient: ofPatient && known.ofPatient });
+  }
+
+  /** True if what is sent has an identity. The day of the scan is sent: it is none within a UID. @param {import("./search.js").Search} search */
+  has(search) {
+    const days = [...this.dates].map((date) => date.slice(0, 8));
+    return [...this.texts].some(([text, { within, ofPatient }]) => search.inText(text, within, ofPatient)) ||
+      [...this.numbers].some((number) => search.inNumber(number, false, [])) ||
+      [...this.uids].some((uid) => search.inNumber(uid, true, days));
   }
 }
 
@@ -171,12 +204,14 @@ function filtered(reader, until, found, decode, sent) {
       if (hasText) throw new UnreadError("texts before their character set");
       decode = decoderOf(value);
     }
-    if (IDENTIFYING.has(tag)) {
-      found.identities.push(...readings(value, decode).map((text) => ({ tag, text })));
-      if (until.stop === PIXEL_DATA) found.outer.set(tag, decode(value));
-    }
-    if (kind && kind !== "BINARY") readings(value, decode).forEach((text) => found.addText(tag, kind, text));
-    hasText ||= IDENTIFYING.has(tag) || Boolean(kind);
+    const isIdentity = vr === "PN" || IDENTIFYING.has(tag);
+    const texts = isIdentity || (kind && kind !== "BINARY") ? readings(value, decode) : [];
+    const named = vr === "PN" && !NAMES.has(tag) ? PERSON_NAME : tag; // also private ones
+    if (isIdentity) found.identities.push(...texts.map((text) => ({ tag: named, text })));
+    if (kind) texts.forEach((text) => found.addText(tag, kind, text));
+    if (kind === "BINARY" && PRINTABLE.test(latin1(value))) found.addText(tag, kind, latin1(value));
+    if (texts.length && until.stop === PIXEL_DATA) found.outer.set(tag, texts[0]);
+    hasText ||= isIdentity || Boolean(kind);
     if (kind) kept.push({ tag, bytes: [headOf(tag, vr, length, reader.explicit), value] });
     else if (["", "UN"].includes(vr) && looksLikeItems(value)) searchItems(value, found, decode);
   }
@@ -251,23 +286,26 @@ function metaOf(reader) {
   const size = kept.reduce((total, part) => total + part.length, 0);
   const bytes = new Uint8Array(4);
   new DataView(bytes.buffer).setUint32(0, size, true);
-  return { parts: [headOf(0x00020000, "UL", 4, true), bytes, ...kept], syntax: texts.get(TRANSFER_SYNTAX), sopClass: texts.get(SOP_CLASS) };
+  return { parts: [headOf(0x00020000, "UL", 4, true), bytes, ...kept], texts };
 }
 
 /**
- * Refuse a file with elements after the pixel data, other than padding. An end that is missing is left to the reading centre.
+ * Position after the pixel data. Padding that follows may hold anything and is not sent. An end that is missing is left to the
+ * reading centre.
  * @param {File} file @param {number} at of the pixel data @param {boolean} explicit
+ * @returns {Promise<number>} throws UnreadError for a file with other elements after the pixel data
  */
-async function requireNothingAfterPixels(file, at, explicit) {
+async function endOfPixels(file, at, explicit) {
   const reader = new Reader(new Uint8Array(await file.slice(at, at + 12).arrayBuffer()), 0, explicit, true);
   const { length } = reader.head();
   let place = at + reader.at;
   if (length !== UNDEFINED) place += length;
   else if (!explicit) throw new UnreadError("compressed pixel data without types");
   else place = await afterFragments(file, place);
-  if (place >= file.size) return;
+  if (place >= file.size) return file.size;
   const rest = new Reader(new Uint8Array(await file.slice(place, place + 12).arrayBuffer()), 0, explicit, true);
   if (rest.head().tag !== PADDING) throw new UnreadError("elements after the pixel data");
+  return place;
 }
 
 /** Position after compressed frames. @param {File} file @param {number} place of the first item */
@@ -285,7 +323,7 @@ async function afterFragments(file, place) {
 /**
  * A DICOM file without what names a person.
  * @param {File} file @param {import("./identity.js").Identity} identity
- * @returns {Promise<Blob | null>} null for the directory of a medium, which is not sent
+ * @returns {Promise<Blob | null>} null for what is not sent: other objects than images of MR, and images with text burned in
  * @throws {UnreadError} if it is not read here, or if a text that is sent holds an identity
  */
 export async function withoutNames(file, identity) {
@@ -306,17 +344,18 @@ async function cleaned(file, bytes, identity) {
   if (!isDicom(bytes)) throw new UnreadError("no DICOM file");
   const first = new Reader(bytes, PREAMBLE, true, whole);
   const meta = metaOf(first);
-  if (meta.sopClass === DICOMDIR) return null;
-  if (!meta.syntax || [DEFLATED, BIG_ENDIAN].includes(meta.syntax)) throw new UnreadError("a transfer syntax that is not read here");
-  const explicit = meta.syntax !== IMPLICIT;
+  const syntax = meta.texts.get(TRANSFER_SYNTAX);
+  if (meta.texts.get(CLASS_OF_FILE) === DICOMDIR) return null;
+  if (!syntax || [DEFLATED, BIG_ENDIAN].includes(syntax)) throw new UnreadError("a transfer syntax that is not read here");
+  const explicit = syntax !== IMPLICIT;
   const until = { end: whole ? bytes.length : Infinity, stop: PIXEL_DATA };
   const reader = new Reader(bytes, first.at, explicit, whole);
   const found = new Found();
   const kept = filtered(reader, until, found, decoderOf(new Uint8Array()), true);
-  const holdsIdentity = identity.search(found.identities);
-  if ([...found.texts].some(([text, { within, ofPatient }]) => holdsIdentity(text, within, ofPatient))) throw new UnreadError("a description holds patient data");
-  const pixels = reader.at < file.size ? [file.slice(reader.at)] : [];
-  if (pixels.length) await requireNothingAfterPixels(file, reader.at, explicit);
+  if (isNotUsed(found.outer, meta.texts)) return null;
+  found.uids.add(meta.texts.get(INSTANCE_OF_FILE) ?? "");
+  if (found.has(identity.search(found.identities))) throw new UnreadError("a description holds patient data");
+  const pixels = reader.at < file.size ? [file.slice(reader.at, await endOfPixels(file, reader.at, explicit))] : [];
   const [patientNumber, patientName, birth] = [PATIENT_ID, PATIENT_NAME, BIRTH_DATE].map((tag) => found.outer.get(tag) ?? "");
   const { number, name } = await identity.pseudonyms({ number: patientNumber, name: patientName, birth });
   const elements = [
@@ -326,6 +365,22 @@ async function cleaned(file, bytes, identity) {
   const preamble = new Uint8Array(PREAMBLE);
   preamble.set(MAGIC, PREAMBLE - MAGIC.length);
   return new Blob(/** @type {BlobPart[]} */ ([preamble, ...meta.parts, ...elements.flatMap((element) => element.bytes), ...pixels]));
+}
+
+/**
+ * True for an object that the reading centre does not use: no image of MR, such as a screenshot or a document, or text burned in.
+ * @param {Map<number, string>} outer @param {Map<number, string>} meta
+ */
+function isNotUsed(outer, meta) {
+  const text = (/** @type {number} */ tag) => (outer.get(tag) ?? "").trim().toUpperCase();
+  const kind = text(SOP_CLASS) || meta.get(CLASS_OF_FILE);
+  if (kind && !OF_MR.includes(kind)) {
+    if (STORAGE.test(kind)) return true;
+    throw new UnreadError("its class is none of DICOM");
+  }
+  const modality = text(MODALITY);
+  if (!["", "MR"].includes(modality) && !OTHER_MODALITIES.includes(modality)) throw new UnreadError("its modality is unknown");
+  return OTHER_MODALITIES.includes(modality) || text(BURNED_IN) === "YES";
 }
 
 /** True for a file with the signature of DICOM, or one that begins like a data set without it. @param {Uint8Array} bytes */

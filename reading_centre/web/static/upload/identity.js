@@ -13,7 +13,7 @@ function plain(text, placeholders) {
 /**
  * @typedef {{ number: string, name: string, birth: string }} Person
  * @typedef {{ pseudonyms: (person: Person) => Promise<{ number: string, name: string }>,
- *   search: (values: { tag: number, text: string }[]) => (text: string, within: number) => boolean }} Identity
+ *   search: (values: { tag: number, text: string }[]) => import("./search.js").Search }} Identity
  */
 
 /**
@@ -29,11 +29,16 @@ export async function identityOf(site) {
     const signed = new Uint8Array(await crypto.subtle.sign("HMAC", hmac, new TextEncoder().encode(`${kind}|${known}`)));
     return [...signed].map((byte) => byte.toString(16).padStart(2, "0")).join("").slice(0, HASH_CHARACTERS);
   };
+  let latest = { key: "", search: searchOf([], site) }; // all files of a visit have the same identities
   return {
     async pseudonyms({ number, name, birth }) {
       const id = await hash("number", number);
       return { number: `PSN-${id}`, name: `PSN-${await hash("name", name)}^${await hash("birth", birth)}` };
     },
-    search: (values) => searchOf(values, site),
+    search(values) {
+      const key = JSON.stringify(values);
+      if (latest.key !== key) latest = { key, search: searchOf(values, site) };
+      return latest.search;
+    },
   };
 }
