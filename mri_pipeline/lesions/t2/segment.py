@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents
@@ -69,9 +70,10 @@ def segment_t2(
 
     All visits share one threshold. Their scores are averaged where the image did not change (`agree`), so that
     unchanged tissue is classified alike at every visit. A visit that is added later can change earlier results in
-    four ways: by its weight in the average, by faint lesions that it does not show, by its T1 where earlier visits
-    have none, and by lesions that its comparison with them proves (`proven_lesions`). A model accepts small and faint
-    lesions that the rule has not found (`further_lesions`).
+    five ways: by its weight in the average, by faint lesions that it does not show, by its T1 where earlier visits
+    have none, by lesions that its comparison with them proves (`proven_lesions`), and by a lesion that is brighter
+    than its surroundings at this visit alone (`diffusely_bright`). A model accepts small and faint lesions that the
+    rule has not found (`further_lesions`).
 
     Parameters
     ----------
@@ -102,17 +104,53 @@ def segment_t2(
         _segmented(visit, evidence, faint, threshold, tissue, rules=rules, settings=settings)
         for visit, evidence in zip(visits, evidences, strict=True)
     ]
+    contrasts = [white_matter_contrast(visit, tissue).contrast for visit in visits]
+    diffuse = diffusely_bright([there.mask.mask for there in found], contrasts, tissue.white_matter.grid, settings)
     found = _with_further(
-        found,
+        [_without(there, diffuse, rules) for there in found],
         visits,
         tissue,
         evidences,
+        contrasts=contrasts,
         threshold=threshold,
         rules=rules,
         model=model or load_trees(T2_BASINS_FILE),
     )
-    excluded = _bright_in_everybody(found, visits, tissue, evidences, threshold=threshold, settings=settings)
+    excluded = _bright_in_everybody(
+        found, visits, tissue, evidences, contrasts=contrasts, threshold=threshold, settings=settings
+    )
     return [_without(there, excluded, rules) for there in found]
+
+
+def diffusely_bright(
+    found: Sequence[BoolArray], contrasts: Sequence[NDArray[np.float32]], grid: Grid, settings: T2Settings
+) -> BoolArray:
+    """Places that are hardly brighter than the normal white matter around them: no lesion, whatever their level.
+
+    Coil field, tracts and diffuse change of white matter raise FLAIR over centimetres. A lesion has a border. The
+    decision is made once for the lesions of all visits together, so that it is the same at every visit.
+
+    Parameters
+    ----------
+    found : sequence of ndarray of bool, shape (x, y, z)
+        T2 lesions of each visit.
+    contrasts : sequence of ndarray of float32, shape (x, y, z)
+        FLAIR of each visit relative to the white matter around (`basins.white_matter_contrast`); 0 if there is none.
+    grid : Grid
+    settings : T2Settings
+        Lesions below `small_mm3` are exempt: they are blurred as a whole.
+
+    Returns
+    -------
+    ndarray of bool, shape (x, y, z)
+        Lesions whose mean contrast is below `T2Settings.least_contrast` at every visit. A lesion without white
+        matter around is kept.
+    """
+    parts = ConnectedComponents.of(np.any(found, axis=0))
+    large = parts.sizes * grid.voxel_volume_mm3 >= settings.small_mm3
+    known = (np.where(contrast != 0, contrast, np.float32(np.nan)) for contrast in contrasts)
+    highest = reduce(np.fmax, map(parts.known_means, known))
+    return parts.chosen(large & (highest < settings.least_contrast))
 
 
 def _with_further(
@@ -121,6 +159,7 @@ def _with_further(
     tissue: TissueMaps,
     evidences: Sequence[Evidence],
     *,
+    contrasts: Sequence[NDArray[np.float32]],
     threshold: float,
     rules: LesionRules,
     model: BoostedTrees,
@@ -130,7 +169,7 @@ def _with_further(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
         [visit.mask for visit in found],
-        contrasts=[Image(white_matter_contrast(visit, tissue).contrast, visit.grid) for visit in visits],
+        contrasts=[Image(contrast, tissue.white_matter.grid) for contrast in contrasts],
         white_matter=tissue.white_matter,
         rules=rules,
     )
@@ -155,6 +194,7 @@ def _bright_in_everybody(
     tissue: TissueMaps,
     evidences: Sequence[Evidence],
     *,
+    contrasts: Sequence[NDArray[np.float32]],
     threshold: float,
     settings: T2Settings,
 ) -> BoolArray:
@@ -164,7 +204,7 @@ def _bright_in_everybody(
     return enclosed | symmetrical_grey_matter(
         masks,
         visits,
-        (white_matter_contrast(visit, tissue).contrast for visit in visits),
+        contrasts,
         reduce(np.maximum, (evidence.score for evidence in evidences)) - np.float32(threshold),
         tissue,
         bright=settings.grey_bright,

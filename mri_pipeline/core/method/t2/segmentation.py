@@ -52,6 +52,10 @@ class T2Settings:
     faint_t1_share, faint_grey_matter : float
         A faint component is not darker on T1 than this fraction of the difference between white and grey matter, and
         the template's mean probability of grey matter is below this value.
+    least_contrast : float
+        Minimum mean contrast of a component of `small_mm3` or more to the white matter around, in standard deviations
+        of normal white matter. Chosen on 07 and P14 (``benchmarks/accuracy``): their faintest true component had 2.40,
+        the brightest false one that this value removes 2.25.
     """
 
     prior_weight: float = 0.5
@@ -74,6 +78,7 @@ class T2Settings:
     faint: float = 1.0
     faint_t1_share: float = 0.3
     faint_grey_matter: float = 0.5
+    least_contrast: float = 2.3
 
 
 @dataclass(frozen=True)
