@@ -556,7 +556,7 @@ def test_security_headers_are_on_every_response(room):
     for path in paths:
         answer = desk.client.get(path)
         assert {name: answer.headers[name] for name in HEADERS} == HEADERS, path
-        assert answer.headers["cache-control"] == ("no-cache" if path.startswith("/static/") else "no-store"), path
+        assert answer.headers["cache-control"] == "no-store", path
         assert "strict-transport-security" not in answer.headers
     assert [desk.client.get(path).status_code for path in ("/openapi.json", "/docs")] == [404, 404]
     tls = desk.client.get("https://testserver/login")

@@ -892,7 +892,7 @@ def serial_reading(room):
     case = second.case
     assert case["confirmed_before"] == ["T2", "GEL", "BH"]
     for kind, confirmed in before.items():
-        shown = np.frombuffer(second.get(f"previous/{kind}").content, "<u2").reshape(case["shape"], order="F")
+        shown = second.drawn(f"previous/{kind}")
         assert confirmed.any()
         np.testing.assert_array_equal(shown > 0, confirmed)
     assert [pane["id"] for pane in case["panes"] if pane["visit"] == "previous"] == [

@@ -34,10 +34,9 @@ export class Reading extends EventTarget {
     this.labels = labels;
     /** @type {Map<string, Lesion>} */
     this.lesions = new Map();
-    /** @type {Record<string, number>} highest label of each kind so far */
+    /** @type {Record<string, number>} highest number of each kind so far: every label has a lesion */
     this.highest = {};
     this.counts = info.counts;
-    for (const { id } of info.kinds) this.highest[id] = labels.get(id)?.reduce((high, label) => (label > high ? label : high), 0) ?? 0;
     for (const lesion of info.lesions) this.put(lesion);
     this.changed();
   }
