@@ -4,8 +4,8 @@
 
 A simulated trial with scans of 2D size (by default 192 x 224 x 54), five panes at the first visit and nine at the
 second, served by `mri-pipeline serve` in its own process. Times are those of the browser: from the navigation to the
-frame in which the panes are drawn. A case is opened from the worklist, whose page loads the scripts of the reading page,
-and without it, by a browser that has nothing in its cache.
+frame in which the panes are drawn. A case is opened from the worklist, whose page loads the scripts of the reading
+page, and without it, by a browser that has nothing in its cache.
 """
 
 import argparse
@@ -17,6 +17,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from reading_centre.use_cases.reading.images import CACHE
+from reading_centre.use_cases.reading.prepare import prepare_images
 from tests.unit.reading_trial import edit_protocol
 from tests.web.conftest import CHROMIUM, Room
 from tests.web.trial import write_browser_trial
@@ -111,6 +113,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         trial = write_browser_trial(Path(folder) / "trial", subjects=1, shape=tuple(options.shape))
         edit_protocol(trial, "order_of_visits_known = false", "order_of_visits_known = true")
+        (trial.work / CACHE).mkdir(parents=True, exist_ok=True)
+        prepare_images(trial.root)  # as at the end of a run
         room = Room(trial.root, Path(folder) / "serve.log")
         room.start()
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

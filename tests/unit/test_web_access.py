@@ -92,7 +92,7 @@ def _routes(routes):
 
 def test_every_endpoint_declares_its_roles(room):
     declared = endpoints(create_app(room))
-    assert len(declared) == 56
+    assert len(declared) == 57
     public = {key for key, roles in declared.items() if EVERYBODY in roles}
     assert public == {("GET", "/login"), ("POST", "/login"), ("POST", "/logout")}
     assert all(roles for roles in declared.values())
@@ -105,7 +105,7 @@ def test_every_endpoint_declares_its_roles(room):
 
 def call(client, method, path, **known):
     own = {"pane": "flair", "kind": "T2", "name": "A", "job": "0" * 24, "decision": "retry", "wish": "run"}
-    own |= {"scanner": 999, **known}
+    own |= {"scanner": 999, "person": "S02-CD", **known}
     path = path.format(**own)
     body = BODIES.get(path.split(f"{own['assignment']}/", 1)[-1])
     return client.request(method, path, json=body, headers={"X-Client": "tab"} if body else {})

@@ -57,7 +57,7 @@ def real(room):
     names = {"quarantine": entry, "tables": "lesions.csv", "agreement": PAGE, "reports": report.name, "reads": "A"}
     things = {
         "upload": upload.code, "number": query.number, "job": job.code,
-        "scanner": gate.number, "pane": "flair", "decision": "retry", "wish": "run",
+        "scanner": gate.number, "pane": "flair", "decision": "retry", "wish": "run", "person": "S02-CD",
     }  # fmt: skip
 
     def of(path, part):
@@ -104,7 +104,7 @@ def paths(room):
         "job": "0" * 24,
         "pane": "flair",
     }
-    known |= {"kind": "T2", "decision": "retry", "wish": "run", "scanner": 1}
+    known |= {"kind": "T2", "decision": "retry", "wish": "run", "scanner": 1, "person": "S02-CD"}
     found = {re.sub(r"{(\w+)}", lambda part: str(known[part[1]]), path) for _, path in endpoints(create_app(room))}
     return sorted(
         found | {"/static/site.css", "/static/", "/static/..%2Fapp.py", "/none", "/api/none", "/.git/config"}

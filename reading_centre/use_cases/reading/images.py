@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,8 @@ PANES: Mapping[str, tuple[str, Contrast]] = {
 }
 """Title and contrast of the panes, in their order."""
 SUBTRACTION, PREVIOUS = "subtraction", "previous_"
+CACHE: Final = "reading_room"
+"""Folder of the images within ``work/``."""
 _VERSION = 1  # of the cached files
 
 
@@ -179,7 +182,7 @@ class CaseImages:
         *,
         deface: bool,
     ) -> None:
-        self._cache = trial.work / "reading_room"
+        self._cache = trial.work / CACHE
         self._heads, self._item, self._previous = heads, item, previous
         self._canvas, self._deface = canvas, deface
 

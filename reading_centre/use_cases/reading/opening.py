@@ -133,6 +133,17 @@ class Opener:
         canvas = _stored_canvas(assignment) if assignment.opened_at else self._canvas(item.subject)
         _ = self._images(item, None if previous is None else previous.item, canvas).panes
 
+    def prepare(self, subject: str, visit: str) -> None:
+        """Make the displayed images of a visit for all its readers. Those of an opened case have their own canvas.
+
+        Parameters
+        ----------
+        subject, visit : str
+            Blinded code and visit label.
+        """
+        item = item_from_derivatives(self.trial.derivatives, subject, visit)
+        _ = self._images(item, None, self._canvas(subject)).panes
+
     def _images(self, item: ReadingItem, previous: ReadingItem | None, canvas: Canvas) -> CaseImages:
         deface = self.protocol.reading.deface
         return CaseImages(self.trial, self.heads, item, previous, canvas, deface=deface)
