@@ -256,7 +256,7 @@ function metaOf(reader) {
 
 /**
  * Refuse a file with elements after the pixel data, other than padding. An end that is missing is left to the reading centre.
- * @param {File} file @param {number} at of the pixel data @param {boolean} explicit
+ * @param {Blob} file @param {number} at of the pixel data @param {boolean} explicit
  */
 async function requireNothingAfterPixels(file, at, explicit) {
   const reader = new Reader(new Uint8Array(await file.slice(at, at + 12).arrayBuffer()), 0, explicit, true);
@@ -270,7 +270,7 @@ async function requireNothingAfterPixels(file, at, explicit) {
   if (rest.head().tag !== PADDING) throw new UnreadError("elements after the pixel data");
 }
 
-/** Position after compressed frames. @param {File} file @param {number} place of the first item */
+/** Position after compressed frames. @param {Blob} file @param {number} place of the first item */
 async function afterFragments(file, place) {
   while (place + 8 <= file.size) {
     const { tag, length } = new Reader(new Uint8Array(await file.slice(place, place + 8).arrayBuffer()), 0, false, true).head();
@@ -284,7 +284,7 @@ async function afterFragments(file, place) {
 
 /**
  * A DICOM file without what names a person.
- * @param {File} file @param {import("./identity.js").Identity} identity
+ * @param {Blob} file @param {import("./identity.js").Identity} identity
  * @returns {Promise<Blob | null>} null for the directory of a medium, which is not sent
  * @throws {UnreadError} if it is not read here, or if a text that is sent holds an identity
  */
@@ -300,7 +300,7 @@ export async function withoutNames(file, identity) {
   }
 }
 
-/** @param {File} file @param {Uint8Array} bytes its first ones @param {import("./identity.js").Identity} identity */
+/** @param {Blob} file @param {Uint8Array} bytes its first ones @param {import("./identity.js").Identity} identity */
 async function cleaned(file, bytes, identity) {
   const whole = bytes.length >= file.size;
   if (!isDicom(bytes)) throw new UnreadError("no DICOM file");
