@@ -24,6 +24,7 @@ from reading_centre.web.access import AUTOMATIC, COOKIE, EVERYBODY
 from reading_centre.web.app import create_app
 from reading_centre.web.render import message_of
 from reading_centre.web.security import HEADERS
+from reading_centre.web.static_files import StaticFiles
 from tests.unit.office_trial import STAFF
 from tests.unit.reading_trial import copy_of, edit_protocol
 from tests.unit.web_trial import PASSWORDS, SITE, Desk, browser, opened_room, write_web_trial
@@ -561,6 +562,30 @@ def test_security_headers_are_on_every_response(room):
     assert [desk.client.get(path).status_code for path in ("/openapi.json", "/docs")] == [404, 404]
     tls = desk.client.get("https://testserver/login")
     assert tls.headers["strict-transport-security"] == "max-age=31536000"
+
+
+def test_static_files_are_kept_by_the_browser_until_they_change(room, tmp_path):
+    client = browser(room)
+    addresses = re.findall(r'"(/static/[^"]+)"', client.get("/login").text)
+    assert {address.rsplit("/", 1)[1] for address in addresses} == {"theme.js", "icon.svg", "site.css"}
+    for address in addresses:
+        answer = client.get(address)
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "max-age=31536000, immutable")
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+        assert client.head(address).status_code == 200
+        assert client.post(address).status_code == 405
+        other = re.sub(r"/static/\w{16}/", f"/static/{'0' * 16}/", address)
+        assert client.get(other).status_code == client.get(f"{address}x").status_code == 404
+    script = next(address for address in addresses if address.endswith(".js"))
+    assert client.get(script).headers["content-type"].startswith("text/javascript")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "one.js").write_text("1")
+    before = StaticFiles(tmp_path)
+    assert before.modules("a") == [before.address("a/one.js")] == StaticFiles(tmp_path).modules("a")
+    (tmp_path / "a" / "one.js").write_text("2")
+    assert StaticFiles(tmp_path).address("a/one.js") != before.address("a/one.js")
+    with pytest.raises(KeyError):
+        before.address("a/two.js")
 
 
 # --- what a reader never sees -----------------------------------------------------------------------------------

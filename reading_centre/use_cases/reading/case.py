@@ -35,6 +35,8 @@ from reading_centre.use_cases.reading.images import CaseImages
 Json = dict[str, Any]
 TITLES = {LesionKind.T2: "T2 lesions", LesionKind.GEL: "Enhancing lesions", LesionKind.BLACK_HOLE: "Black holes"}
 WHAT = "this case"
+OUTSIDE = "outside_brain"
+"""Location of a lesion of which more than half lies outside the brain mask. The tables have no such location."""
 
 
 @dataclass
@@ -259,7 +261,7 @@ class Case:
         ]
         return {
             "contradictions": plain[: len(contradictions)],
-            "questions": plain[len(contradictions) :],
+            "questions": plain[len(contradictions) :] + self._outside_brain(),
             "undecided": len(self.marks.undecided()),
             "counts": counts,
         }
@@ -393,7 +395,22 @@ class Case:
         nx, ny, _ = self.canvas.shape
         return np.stack([voxels % nx, voxels // nx % ny, voxels // (nx * ny)], axis=1)
 
+    def _outside_brain(self) -> list[str]:
+        """A question for each lesion that is not rejected and lies outside the brain."""
+        found = []
+        for (kind, number), voxels in sorted(self.marks.voxels.items()):
+            rejected = self.marks.decision((kind, number)).decision == "reject"
+            if len(voxels) and not rejected and self._location(voxels) == OUTSIDE:
+                x, y, z = (i + 1 for i in self._place(voxels)[0])
+                found.append(
+                    f"the {kind.value} lesion {number} at voxel {x}, {y}, {z} lies outside the brain. It counts as it "
+                    "is; reject or erase it if it is no lesion of the brain"
+                )
+        return found
+
     def _location(self, voxels: Indices) -> str:
+        if 2 * np.count_nonzero(self.location[voxels]) < len(voxels):
+            return OUTSIDE
         zones = self.location[voxels].reshape(-1, 1, 1)
         line = Grid((len(voxels), 1, 1), np.eye(4))
         place = locate(LabelImage(np.ones((len(voxels), 1, 1), dtype=np.uint8), line), LabelImage(zones, line))

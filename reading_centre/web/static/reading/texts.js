@@ -69,7 +69,7 @@ export const TEXTS = {
     seenBy: (names) => (names.length === 2 ? "A and B" : names.length ? `${names[0]} alone` : ""),
     choices: { A: "A", B: "B", both: "both", own: "own outline", neither: "neither" },
     accept: "Accept", reject: "Reject", clear: "Clear", type: "Type", change: "Change since the previous visit", split: "Split", delete: "Delete",
-    places: { periventricular: "periventricular", juxtacortical: "juxtacortical", infratentorial: "infratentorial", deep_white_matter: "deep white matter" },
+    places: { periventricular: "periventricular", juxtacortical: "juxtacortical", infratentorial: "infratentorial", deep_white_matter: "deep white matter", outside_brain: "outside the brain" },
     changes: { none: "none", new: "new", enlarging: "enlarging" },
     states: { accept: "accepted", reject: "rejected", open: "undecided", drawn: "drawn", settled: "the same in both reads" },
     probabilityOf: (value) => `probability ${value.toFixed(2)}`,
