@@ -180,6 +180,34 @@ def test_undo_has_no_limit_and_survives_a_reload(reading):
     np.testing.assert_array_equal(reading.server_labels("T2"), before)
 
 
+def test_an_erased_lesion_is_still_to_be_decided(reading):
+    reading.page.evaluate(DECIDE_ALL)
+    reading.page.evaluate(
+        "() => desk.edits.do([{op: 'decide', kind: 'T2', lesion: 1, decision: null, reason: '',"
+        " old: {decision: 'accept', reason: ''}}])"
+    )
+    reading.page.evaluate(
+        """() => {
+          const lesion = desk.reading.lesion('T2', 1);
+          desk.change('T2', desk.reading.voxelsOf(lesion).map((at) => [at, 1, 1, 0]), 0);
+        }"""
+    )
+    reading.saved()
+    assert reading.get("summary").json()["undecided"] == 1
+    expect(reading.page.locator("#panel-head .undecided")).to_have_text("1 undecided")
+    expect(reading.row("T2:1")).to_contain_text("erased")
+    go_to(reading, [1, 1, 1])
+    reading.keys("n")
+    assert reading.selected() == "T2:1"
+    reading.keys("a")
+    reading.toast("This lesion was erased.")
+    reading.keys("r")
+    reading.keys("1")
+    reading.saved()
+    assert reading.get("summary").json()["undecided"] == 0
+    expect(reading.page.locator("#panel-head .undecided")).to_have_text("All decided")
+
+
 def test_the_eraser_and_the_lasso(reading):
     place = draw_new(reading)
     reading.saved()

@@ -184,6 +184,7 @@ export class Desk extends EventTarget {
   async decide(decision) {
     const lesion = this.target();
     if (!lesion || this.isSettled(lesion)) return;
+    if (decision === "accept" && !lesion.voxels && !this.reading.info.adjudication) { toast(TEXTS.messages.erased); return; }
     let reason = "";
     const { reasons } = this.reading.info;
     if (decision === "reject" && reasons.length) {

@@ -62,9 +62,9 @@ export class Reading extends EventTarget {
     return [...this.lesions.values()].filter((lesion) => lesion.voxels > 0 || lesion.proposed);
   }
 
-  /** @param {Lesion} lesion */
+  /** True also for a proposed lesion that was erased: it is rejected with a reason. @param {Lesion} lesion */
   isUndecided(lesion) {
-    if (!lesion.proposed || lesion.voxels === 0 || lesion.settled) return false;
+    if (!lesion.proposed || lesion.settled) return false;
     const changeOpen = this.info.changes_asked && lesion.proposed_change !== null && lesion.change === null;
     return lesion.decision === null || (lesion.decision === "accept" && changeOpen);
   }
