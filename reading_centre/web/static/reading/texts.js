@@ -104,7 +104,7 @@ export const TEXTS = {
     blocked: "The read can be signed when no lesion is undecided and there is no contradiction.",
     unsaved: "Edits are not saved yet. The summary opens when they are.",
     sign: "Sign", login: "Login", password: "Password", reader: (name) => `Printed name: ${name}`, close: "Back to the images", wait: "Checking …", show: "Show the place",
-    signed: (s) => `Signed by ${s.name}, ${s.utc} (UTC), version ${s.version}: ${s.meaning}`,
+    signed: (s) => `Signed by ${s.name}, ${s.utc.slice(0, 19).replace("T", " ")} UTC, version ${s.version}: ${s.meaning}`,
   },
   types: { title: "Change the type to", reasonTitle: "Reason for the rejection", cancel: "Cancel" },
   help: { title: "Keys", close: "Close" },
