@@ -178,6 +178,12 @@ def test_what_is_not_read_has_its_reason(tmp_path):
         with tarfile.open(tmp_path / "link.tar", "w") as archive:
             archive.addfile(info)
         assert "it has links" in refusal(tmp_path / "link.tar"), kind
+    for facts, expected in (({"size": "x"}, "it is damaged"), ({"GNU.sparse.major": "1"}, "it has links")):
+        info = tarfile.TarInfo("a")
+        info.pax_headers = facts
+        with tarfile.open(tmp_path / "pax.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+            archive.addfile(info)
+        assert expected in refusal(tmp_path / "pax.tar"), facts
     assert "another archive" in in_browser(zip_of(tmp_path / "c.zip", {"a/b.ZIP": b"1"}))["text"]
     assert "no files" in in_browser(zip_of(tmp_path / "d.zip", {"a/.hidden": b"1", "__MACOSX/x": b"2"}))["text"]
 

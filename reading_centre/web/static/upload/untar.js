@@ -35,8 +35,9 @@ export async function* tarMembers(file, compressed) {
       if (type !== PAX) continue;
       const facts = paxOf(text(content));
       path = facts.get("path") ?? path;
-      size = Number(facts.get("size") ?? size);
-      if (!Number.isSafeInteger(size) || [...facts.keys()].some((name) => name.startsWith("GNU.sparse"))) throw new UnreadError(TEXTS.unread.special);
+      if (facts.has("size")) size = /^\d+$/.test(facts.get("size")) ? Number(facts.get("size")) : NaN;
+      if (!Number.isSafeInteger(size)) throw new UnreadError(TEXTS.unread.damaged);
+      if ([...facts.keys()].some((name) => name.startsWith("GNU.sparse"))) throw new UnreadError(TEXTS.unread.special);
       continue;
     }
     const member = { path: path || nameOf(header), size: size < 0 ? stated : size };
