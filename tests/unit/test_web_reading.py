@@ -21,6 +21,7 @@ from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.reading.items import LesionKind, item_from_derivatives
+from mri_pipeline.reading.marks import runs_of
 from mri_pipeline.reading.operations import DecideOperation
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
@@ -275,6 +276,32 @@ def test_a_lesion_outside_the_brain_is_said_to_be_there(room, desk):
     assert desk.do(desk.case["next_number"], op="voxels", kind="T2", runs=half).status_code == 200
     lesion = next(one for one in desk.case["lesions"] if one["number"] == 900)
     assert lesion["location"] != "outside_brain"  # half of it is enough
+
+
+def test_a_decision_that_does_not_fit_the_drawing_is_said_in_words_of_the_page(room, desk):
+    desk.decide_all()
+    case = desk.case
+    lesion = next(one for one in case["lesions"] if one["kind"] == "T2")
+    where = np.flatnonzero(desk.labels("T2").ravel(order="F") == lesion["number"])
+    place = ", ".join(str(i + 1) for i in lesion["centre"])
+    what = f"the T2 lesion {lesion['number']} at voxel {place}"
+
+    def contradiction():
+        (text,) = desk.get("summary").json()["contradictions"]
+        return text
+
+    erased = runs_of(where, np.full_like(where, lesion["number"]), np.zeros_like(where))
+    assert desk.do(case["next_number"], op="voxels", kind="T2", runs=erased).status_code == 200
+    assert contradiction() == f"{what} is accepted, but all its voxels are erased. Reject it, or undo the erasing"
+    drawn = runs_of(where, np.zeros_like(where), np.full_like(where, 900))
+    assert desk.do(desk.case["next_number"], op="voxels", kind="T2", runs=drawn).status_code == 200
+    assert desk.get("summary").json()["contradictions"] == []  # it is accepted under another number
+    lesion = next(one for one in desk.case["lesions"] if (one["kind"], one["number"]) == ("T2", lesion["number"]))
+    assert desk.decide(lesion, "reject", desk.case["next_number"], "vessel").status_code == 200
+    assert contradiction() == (
+        f"{what} is rejected, but T2 900 has voxels of it. Accept it if they are lesion, or erase them"
+    )
+    assert sign(desk).status_code == 409
 
 
 def test_a_signature_is_for_what_the_summary_has_shown(trial, room, desk):

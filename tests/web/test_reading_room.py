@@ -208,6 +208,24 @@ def test_an_erased_lesion_is_still_to_be_decided(reading):
     expect(reading.page.locator("#panel-head .undecided")).to_have_text("All decided")
 
 
+def test_a_joined_lesion_is_accepted_as_a_part_of_the_other_one(reading):
+    one, other = reading.server_lesion("T2:1"), reading.server_lesion("T2:2")
+    reading.page.evaluate("() => desk.select(desk.reading.lesion('T2', 1))")
+    reading.page.evaluate("place => desk.viewer.goTo(place)", other["centre"])
+    reading.keys("j")
+    reading.page.mouse.click(*reading.point(other["centre"]))
+    reading.saved()
+    assert reading.server_lesion("T2:1")["voxels"] == one["voxels"] + other["voxels"]
+    assert [reading.server_lesion("T2:2")[name] for name in ("voxels", "decision")] == [0, "accept"]
+    reading.keys("Control+z")
+    reading.saved()
+    assert [reading.server_lesion("T2:2")[name] for name in ("voxels", "decision")] == [other["voxels"], None]
+    reading.keys("Control+y")
+    reading.page.evaluate(DECIDE_ALL)
+    reading.saved()
+    assert "T2" not in "".join(reading.get("summary").json()["contradictions"])
+
+
 def test_the_eraser_and_the_lasso(reading):
     place = draw_new(reading)
     reading.saved()
@@ -528,7 +546,7 @@ def test_signature_and_the_next_case(reading, room):
     dialog.get_by_role("button", name="Sign").click()
     expect(page.locator("#signature")).to_contain_text("I have read these images and confirm the marks")
     signature = reading.case()["signature"]
-    for part in (signature["name"], signature["utc"]):
+    for part in (signature["name"], signature["utc"][:19].replace("T", " ") + " UTC"):
         expect(page.locator("#signature")).to_contain_text(part)
     reading.reload()
     reading.corner("signed")

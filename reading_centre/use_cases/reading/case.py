@@ -255,7 +255,7 @@ class Case:
                 for kind, mask in item.masks.items()
             }
         except UsageError as error:
-            contradictions.append(error.message)
+            contradictions += self._against_decisions() or [error.message]
         plain = [
             text.removeprefix(f"{WHAT}: ").removeprefix(f"{WHAT}, ") for text in (*contradictions, *questions)
         ]
@@ -394,6 +394,25 @@ class Case:
     def _xyz(self, voxels: Indices) -> NDArray[np.int64]:
         nx, ny, _ = self.canvas.shape
         return np.stack([voxels % nx, voxels // nx % ny, voxels // (nx * ny)], axis=1)
+
+    def _against_decisions(self) -> list[str]:
+        """Decisions that do not fit what is drawn in the place of a lesion. An adjudication has its own rules."""
+        found = []
+        for lesion in sorted(self.marks.proposed if self.dispute is None else ()):
+            (kind, number), place = lesion, self._original[lesion]
+            labels = self.marks.returned(kind)[place]
+            others, decision = set(labels.tolist()) - {0, number}, self.marks.decision(lesion).decision
+            x, y, z = (i + 1 for i in self._place(place)[0])
+            what = f"the {kind.value} lesion {number} at voxel {x}, {y}, {z}"
+            if decision == "reject" and others:
+                drawn = ", ".join(map(str, sorted(others)))
+                found.append(
+                    f"{what} is rejected, but {kind.value} {drawn} has voxels of it. Accept it if they are lesion, or "
+                    "erase them"
+                )
+            elif decision == "accept" and not labels.any():
+                found.append(f"{what} is accepted, but all its voxels are erased. Reject it, or undo the erasing")
+        return found
 
     def _outside_brain(self) -> list[str]:
         """A question for each lesion that is not rejected and lies outside the brain."""

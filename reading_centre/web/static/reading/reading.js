@@ -126,6 +126,17 @@ export class Reading extends EventTarget {
     return [low.map((c, axis) => Math.min(c, ends[0][axis])), high.map((c, axis) => Math.max(c, ends[1][axis] + 1))];
   }
 
+  /** True if another lesion of its kind is in the box of an erased one. @param {Lesion} lesion */
+  anyIn(lesion) {
+    const [low, high] = lesion.box;
+    for (let z = low[2]; z < high[2]; z += 1) {
+      for (let y = low[1]; y < high[1]; y += 1) {
+        for (let x = low[0]; x < high[0]; x += 1) if (this.labelAt(lesion.kind, [x, y, z])) return true;
+      }
+    }
+    return false;
+  }
+
   /** Indices of the voxels of a lesion, in order. @param {Lesion} lesion @returns {number[]} */
   voxelsOf({ kind, number, box: [low, high] }) {
     const labels = this.labels.get(kind);
