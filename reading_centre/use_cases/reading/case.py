@@ -291,7 +291,8 @@ class Case:
             accepted = decided.decision != "reject" or self._takes_nothing(lesion, taken)
             decisions.append(LesionDecision(*lesion, accepted, decided.reason, taken if accepted else ""))
         rejected = {d.lesion for d in decisions if d.kind is LesionKind.T2 and not d.accepted}
-        words = {number: self.marks.change(number) for number in self.asked if number not in rejected}
+        shown = (number for number in self.asked if len(self.marks.voxels.get((LesionKind.T2, number), ())))
+        words = {number: self.marks.change(number) for number in shown if number not in rejected}
         changes = {number: CHANGE_WORDS[word] for number, word in words.items() if word}
         return Returned(tuple(decisions), labels, changes)
 

@@ -65,7 +65,7 @@ export class Reading extends EventTarget {
   /** True also for a proposed lesion that was erased: it is rejected with a reason. @param {Lesion} lesion */
   isUndecided(lesion) {
     if (!lesion.proposed || lesion.settled) return false;
-    const changeOpen = this.info.changes_asked && lesion.proposed_change !== null && lesion.change === null;
+    const changeOpen = this.info.changes_asked && lesion.voxels > 0 && lesion.proposed_change !== null && lesion.change === null;
     return lesion.decision === null || (lesion.decision === "accept" && changeOpen);
   }
 
