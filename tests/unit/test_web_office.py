@@ -399,7 +399,9 @@ def test_roles_that_a_person_cannot_get(room, manager, person, role, site, found
 def test_a_reader_without_a_read_becomes_an_adjudicator_and_back(room, manager):
     text = room.trial.protocol_file.read_text()
     room.trial.protocol_file.write_text(text + '\n[[readers]] # a new one\nname = "C"\ncode = "R3"  # no role\n')
+    room.registry.assignments.refresh("R3", {(code_of(room, "0001"), "wk00", "read")}, ())
     assert changed_role(manager, "R3", "adjudicator").status_code == 303
+    assert room.registry.assignments.of_reader("R3") == []  # withdrawn
     assert room.people.protocol.readers[-1].role == "adjudicator"
     assert "# no role" in room.trial.protocol_file.read_text()
     assert changed_role(manager, "R3", "reader").status_code == 303

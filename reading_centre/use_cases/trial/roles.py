@@ -77,8 +77,10 @@ def change_role(trial: Trial, registry: Registry, code: str, role: Role, *, site
             registry.audit(AuditAction.ROLE_CHANGE_BEGUN, target=person.code, reader=by, details=details)
             write_atomic(file, changed, mode=file.stat().st_mode & 0o777)
             registry.sessions.role_changed(person.code, by=by, details=details)
+            if isinstance(person, Reader):
+                registry.assignments.refresh(person.code, (), ())  # the cases of the earlier role are withdrawn
     except (OSError, UnicodeDecodeError, LockedError, SettingsError) as error:
-        _LOG.error("the role of %s cannot be stored in trial.toml: %s", code, error)
+        _LOG.error("the role of a person cannot be stored in trial.toml: %s", error)
         raise UsageError(
             "expected that the server can store the new role, found that it cannot",
             hint="change it in trial.toml",

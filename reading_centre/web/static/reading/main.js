@@ -91,7 +91,7 @@ async function open() {
 
   for (const name of info.adjudication ? ["A", "B"] : []) reading.reads.set(name, await loadMaps(api, `reads/${name}`, kinds, grid.size));
   reading.previous = await loadMaps(api, "previous", info.confirmed_before, grid.size);
-  viewer.redraw({ marks: true });
+  reading.changed(); // the outlines of the reads were not there at the first drawing
   await sync.takeUp(info.next_number);
   await edits.restore();
   await Promise.all([lease.ask(), volumes]);
