@@ -157,11 +157,12 @@ class Sessions:
             details = {"replaced": replaced, "account": present}
             append(session, AuditAction.PASSWORD_CHANGED, "", details, reader=account)
 
-    def role_changed(self, account: str, *, by: str, details: Mapping[str, str]) -> None:
-        """Enter a new role of a person, and end the person's sessions.
+    def role_changed(self, action: AuditAction, account: str, *, by: str, details: Mapping[str, str]) -> None:
+        """Enter the begin or the end of a change of a person's role, and end the person's sessions.
 
         Parameters
         ----------
+        action : AuditAction
         account, by : str
             Codes of the person, and of the data manager.
         details : mapping
@@ -169,7 +170,7 @@ class Sessions:
         """
         with writing(self._engine) as session:
             session.execute(delete(SessionRow).where(func.upper(SessionRow.account) == account.upper()))
-            append(session, AuditAction.ROLE_CHANGED, account, dict(details), reader=by)
+            append(session, action, account, dict(details), reader=by)
 
     def is_replaced(self, account: str, fingerprint: str) -> bool:
         """True if a password was replaced in the web application. It is invalid then.

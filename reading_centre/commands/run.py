@@ -71,5 +71,7 @@ def run(
             progress=progress,
         )
     renew_reports(trial)  # the analysis has written those of the automatic masks
-    prepare_images(trial)
-    report_batch(outcome, as_json=as_json)
+    try:
+        report_batch(outcome, as_json=as_json)
+    finally:
+        prepare_images(trial)

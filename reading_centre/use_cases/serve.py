@@ -23,6 +23,7 @@ from reading_centre.use_cases.reading.images import CACHE
 from reading_centre.use_cases.reading.room import ReadingRoom
 from reading_centre.use_cases.reading.signature import finish_signed
 from reading_centre.use_cases.trial.people import finish_passwords
+from reading_centre.use_cases.trial.roles import finish_roles
 from reading_centre.use_cases.trial.storage import no_free_port
 from reading_centre.use_cases.uploads.desk import settle_decided
 from reading_centre.use_cases.uploads.jobs import Worker, lanes_with_work
@@ -90,6 +91,7 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
             worker = Worker(trial)
             server = uvicorn.Server(_config(create_app(room, worker), address))
             finish_passwords(room.people, registry)
+            finish_roles(room.people.protocol, registry)
             finish_signed(room)
             with _sweeping(trial, registry, worker):
                 report(_line(address, listener))

@@ -196,6 +196,7 @@ def _role_changed(request: Request, person: str, form: dict[str, str]) -> Respon
             Role(form["role"]),
             site=form.get("site", ""),
             by=user_of(request).code,
+            old=form.get("old"),
         )
     except UsageError as error:
         return _people_page(request, message_of(error), 422)

@@ -15,6 +15,7 @@ from unittest import mock
 import pytest
 
 from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol, parse_protocol
 from mri_pipeline.registry import Registry, ScannerFacts
@@ -23,6 +24,7 @@ from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind
 from reading_centre.use_cases.office.visits import site_overview, totals
 from reading_centre.use_cases.tables.trial_tables import WrittenTables
 from reading_centre.use_cases.trial.init import init_trial
+from reading_centre.use_cases.trial.roles import change_role, finish_roles
 from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report
 from reading_centre.use_cases.uploads.jobs import Lane, do_jobs, lanes_with_work
 from reading_centre.use_cases.uploads.quarantine import show_quarantine
@@ -406,6 +408,44 @@ def test_a_reader_without_a_read_becomes_an_adjudicator_and_back(room, manager):
     assert "# no role" in room.trial.protocol_file.read_text()
     assert changed_role(manager, "R3", "reader").status_code == 303
     assert room.people.protocol.readers[-1].role == "reader"
+
+
+@pytest.mark.requirement("AUDIT-07")
+def test_a_change_of_a_role_that_was_interrupted_is_completed(room, manager):
+    site, change = browser(room, "S02-CD"), type(room.registry.sessions).role_changed
+
+    def killed(self, action, *args, **more):
+        if action == AuditAction.ROLE_CHANGED:
+            raise KeyboardInterrupt
+        change(self, action, *args, **more)
+
+    with mock.patch.object(type(room.registry.sessions), "role_changed", killed), pytest.raises(KeyboardInterrupt):
+        change_role(room.trial, room.registry, "S02-CD", Role.DATA_MANAGER, by="DM")
+    assert site.get("/office").headers["location"] == "/login"  # the session of the earlier role has ended
+    again = browser(room, "S02-CD")
+    finish_roles(room.people.protocol, room.registry)
+    assert again.get("/office").headers["location"] == "/login"
+    (entry,) = room.registry.audit_entries(AuditAction.ROLE_CHANGED)
+    assert (entry.reader, entry.target, entry.details["new"]) == ("DM", "S02-CD", "data manager")
+    finish_roles(room.people.protocol, room.registry)
+    assert len(room.registry.audit_entries(AuditAction.ROLE_CHANGED)) == 1
+
+
+def test_a_form_of_an_earlier_role_changes_nothing(room, manager):
+    assert changed_role(manager, "S02-CD", "data manager").status_code == 303
+    form = {"role": "auditor", "site": "", "old": "site S02"}
+    answer = manager.post("/office/people/S02-CD/role", data=form)
+    assert answer.status_code == 422
+    assert "found another one" in answer.text
+    assert 'name="old" value="data manager"' in answer.text
+    assert manager.post("/office/people/S02-CD/role", data=form | {"old": "data manager"}).status_code == 303
+
+
+def test_an_account_at_the_end_of_the_file_is_changed(room, manager):
+    file = room.trial.protocol_file
+    file.write_text(file.read_text() + '\n[[accounts]]\nrole = "auditor"\ncode = "AU2"')
+    assert changed_role(manager, "AU2", "site", "S01").status_code == 303
+    assert room.people.protocol.accounts[-1].site == "S01"
 
 
 def test_an_account_in_another_form_is_changed_by_hand(room, manager):

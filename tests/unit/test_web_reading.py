@@ -252,6 +252,34 @@ def test_a_run_prepares_the_images_of_the_visits_to_be_read(trial, room, monkeyp
     desk = desk_of(room, "wk04")
     for pane in desk.case["panes"]:
         desk.get(f"volumes/{pane['volume']}")
+    monkeypatch.undo()
+    folder = trial.work / CACHE
+    before = {path.name for path in folder.iterdir()}
+    (folder / "of an earlier canvas").write_bytes(b"x")
+    assert prepare_images(trial.root) == 6
+    assert {path.name for path in folder.iterdir()} == before
+    trial.protocol_file.write_text("no protocol")
+    assert prepare_images(trial.root) == 0  # a finished run stays one
+
+
+def test_a_cached_image_that_cannot_be_read_is_made_again(trial, room):
+    desk = desk_of(room, "wk04")
+    names = [pane["volume"] for pane in desk.case["panes"]]
+    images = {name: desk.get(f"volumes/{name}").content for name in names}
+    for number, path in enumerate(sorted((trial.work / CACHE).iterdir())):
+        if number % 2:
+            path.write_bytes((b"", b"[1, 2]\n123", b"no header")[number % 3])
+        else:  # as a file of another user: it can neither be read nor replaced
+            path.unlink()
+            (path / "x").mkdir(parents=True)
+    room.forget(desk.url.rsplit("/", 1)[1])
+    assert [pane["volume"] for pane in desk.case["panes"]] == names
+    assert {name: desk.get(f"volumes/{name}").content for name in names} == images
+
+
+def test_an_open_case_of_an_earlier_role_is_not_opened(trial, room, desk):
+    edit_protocol(trial, 'name = "Dr R1"\nrole = "reader"', 'name = "Dr R1"\nrole = "adjudicator"')
+    assert desk.client.get(f"{desk.url}/case").status_code == 404
 
 
 def test_a_lesion_outside_the_brain_is_said_to_be_there(room, desk):

@@ -180,6 +180,18 @@ def test_undo_has_no_limit_and_survives_a_reload(reading):
     np.testing.assert_array_equal(reading.server_labels("T2"), before)
 
 
+def test_the_first_lesion_of_a_kind_has_the_number_1(reading):
+    number = reading.page.evaluate(
+        """() => {
+          const { reading } = desk;
+          const without = reading.info.lesions.filter(({ kind }) => kind !== 'BH');
+          reading.load({ ...reading.info, lesions: without }, reading.labels);
+          return [reading.newLabel('BH'), reading.newLabel('T2')];
+        }"""
+    )
+    assert number == [1, 1 + max(x["number"] for x in reading.case()["lesions"] if x["kind"] == "T2")]
+
+
 def test_an_erased_lesion_is_still_to_be_decided(reading):
     reading.page.evaluate(DECIDE_ALL)
     reading.page.evaluate(

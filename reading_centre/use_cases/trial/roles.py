@@ -45,8 +45,12 @@ def other_roles(person: Account) -> tuple[Role, ...]:
     )
 
 
-def change_role(trial: Trial, registry: Registry, code: str, role: Role, *, site: str = "", by: str) -> None:
+def change_role(
+    trial: Trial, registry: Registry, code: str, role: Role, *, site: str = "", by: str, old: str | None = None
+) -> None:
     """Change the role of a person in ``trial.toml``. All sessions of the person end.
+
+    An interrupted change is completed by `finish_roles`.
 
     Parameters
     ----------
@@ -59,6 +63,8 @@ def change_role(trial: Trial, registry: Registry, code: str, role: Role, *, site
         Code of the site for the role of a site; else empty.
     by : str
         Code of the data manager. It is not the person: one data manager always remains.
+    old : str or None
+        Role and site as the data manager saw them (`role_words`); None if they are not compared.
 
     Raises
     ------
@@ -71,20 +77,48 @@ def change_role(trial: Trial, registry: Registry, code: str, role: Role, *, site
         with exclusive(trial.staging / "accounts.lock", wait_s=_WAIT_S):
             text = file.read_bytes().decode()
             protocol = parse_protocol(text)
+            finish_roles(protocol, registry)
             person = _changeable(protocol, registry, code, role, site=site, by=by)
+            details = {"old": role_words(person), "new": _words(role, site)}
+            if old not in (None, details["old"]):
+                raise UsageError(
+                    "expected the role that the page has shown, found another one", hint="look at the present role"
+                )
             changed = _with_role(text, protocol, person, role, site)
-            details = {"old": _words(person.role, getattr(person, "site", "")), "new": _words(role, site)}
-            registry.audit(AuditAction.ROLE_CHANGE_BEGUN, target=person.code, reader=by, details=details)
-            write_atomic(file, changed, mode=file.stat().st_mode & 0o777)
-            registry.sessions.role_changed(person.code, by=by, details=details)
+            registry.sessions.role_changed(AuditAction.ROLE_CHANGE_BEGUN, person.code, by=by, details=details)
             if isinstance(person, Reader):
                 registry.assignments.refresh(person.code, (), ())  # the cases of the earlier role are withdrawn
+            write_atomic(file, changed, mode=file.stat().st_mode & 0o777)
+            registry.sessions.role_changed(AuditAction.ROLE_CHANGED, person.code, by=by, details=details)
     except (OSError, UnicodeDecodeError, LockedError, SettingsError) as error:
         _LOG.error("the role of a person cannot be stored in trial.toml: %s", error)
         raise UsageError(
             "expected that the server can store the new role, found that it cannot",
             hint="change it in trial.toml",
         ) from error
+
+
+def finish_roles(protocol: Protocol, registry: Registry) -> None:
+    """Enter the changes of roles that reached ``trial.toml`` before the server was killed, and end the sessions.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        As ``trial.toml`` is now.
+    registry : Registry
+    """
+    begun = {}
+    for entry in registry.audit_trail(AuditAction.ROLE_CHANGE_BEGUN, AuditAction.ROLE_CHANGED):
+        if entry.action == AuditAction.ROLE_CHANGE_BEGUN:
+            begun[entry.target] = entry
+        else:
+            begun.pop(entry.target, None)
+    for code, entry in begun.items():
+        person = person_of(protocol, code)
+        if person is not None and role_words(person) == entry.details["new"]:
+            registry.sessions.role_changed(
+                AuditAction.ROLE_CHANGED, code, by=entry.reader, details=dict(entry.details)
+            )
 
 
 def _changeable(protocol: Protocol, registry: Registry, code: str, role: Role, *, site: str, by: str) -> Account:
@@ -121,6 +155,7 @@ def _with_role(text: str, protocol: Protocol, person: Account, role: Role, site:
     """The text of ``trial.toml`` in which nothing but the role and the site of the person is other."""
     lines = f'role = "{role.value}"\n' + (f'site = "{site}"\n' if site else "")
     is_code = re.compile(rf"""^[ \t]*code\s*=\s*["']{re.escape(person.code)}["'].*\n""", re.MULTILINE)
+    text = text if text.endswith("\n") else f"{text}\n"
     wanted = _expected(protocol, person, role, site)
     for table in _TABLE.finditer(text):
         kept = re.sub(r"^[ \t]*(?:role|site)\s*=.*\n?", "", table[0], flags=re.MULTILINE)
@@ -148,6 +183,25 @@ def _expected(protocol: Protocol, person: Account, role: Role, site: str) -> dic
             if "site" in one:
                 one["site"] = site
     return settings
+
+
+def role_words(person: Account) -> str:
+    """Role and site of a person.
+
+    Parameters
+    ----------
+    person : Account
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> role_words(Account(code="DM", role=Role.DATA_MANAGER))
+    'data manager'
+    """
+    return _words(person.role, getattr(person, "site", ""))
 
 
 def _words(role: Role, site: str) -> str:

@@ -37,6 +37,7 @@ export class Reading extends EventTarget {
     /** @type {Record<string, number>} highest number of each kind so far: every label has a lesion */
     this.highest = {};
     this.counts = info.counts;
+    for (const { id } of info.kinds) this.highest[id] = 0;
     for (const lesion of info.lesions) this.put(lesion);
     this.changed();
   }

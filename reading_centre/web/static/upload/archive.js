@@ -11,6 +11,16 @@ const MOST_BYTES = 8e9;
 const MOST_TIMES = 200;
 const FREE_BYTES = 50e6;
 
+/** First bytes of archives (zip, gzip, 7z, rar). */
+const ARCHIVES = [[0x50, 0x4b, 3, 4], [0x1f, 0x8b], [0x37, 0x7a, 0xbc, 0xaf], [0x52, 0x61, 0x72, 0x21]];
+
+/** A path without "./". @param {string} path @throws {UnreadError} if it leads out of the archive */
+function plain(path) {
+  const parts = path.split(/[\\/]/);
+  if (parts.includes("..") || parts[0] === "" || /^[A-Za-z]:/.test(parts[0])) throw new UnreadError(TEXTS.unread.paths);
+  return parts.filter((part) => part && part !== ".").join("/");
+}
+
 const startsWith = (/** @type {Uint8Array} */ bytes, /** @type {number[]} */ ...signature) => signature.every((byte, at) => bytes[at] === byte);
 
 /**
@@ -26,7 +36,10 @@ export async function filesOfArchive(file, report) {
   for await (const { path, size, unpack } of members) { // the size is checked before a file is unpacked
     total += size;
     if (found.length >= MOST_FILES || total > MOST_BYTES || (total > FREE_BYTES && total > MOST_TIMES * file.size)) throw new UnreadError(TEXTS.unread.large);
-    found.push({ file: await unpack(), path });
+    const unpacked = await unpack();
+    const begin = new Uint8Array(await unpacked.slice(0, 4).arrayBuffer());
+    if (ARCHIVES.some((signature) => startsWith(begin, ...signature))) throw new UnreadError(TEXTS.unread.nested);
+    found.push({ file: unpacked, path: plain(path) });
     report(found.length);
   }
   return found;

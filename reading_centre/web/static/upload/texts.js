@@ -14,7 +14,7 @@ export const TEXTS = {
   insecure: "Uploads need a connection with TLS (https). Ask the reading centre for the address.",
   gone: "The files cannot be read any more. Choose them again.",
   /** @param {number} size @param {string} why */
-  archive: (size, why) => `1 archive, ${megabytes(size)}. Names are not removed from it in this browser: ${why}.`,
+  archive: (size, why) => `1 archive, ${megabytes(size)}. Names are not removed from it in this browser: ${why}. Choose its folder if you can.`,
   unread: {
     encrypted: "it has a password",
     damaged: "it is damaged or incomplete",
@@ -22,6 +22,7 @@ export const TEXTS = {
     special: "it has links or other things than files",
     large: "it has too many or too large files",
     nested: "it has another archive in it",
+    paths: "it has paths that lead out of it",
     empty: "it has no files",
     dicom: "a DICOM file in it cannot be read here or has patient data in a description",
   },
@@ -30,7 +31,7 @@ export const TEXTS = {
     (whole < count ? ` Names, birth dates and numbers were removed from ${files(count - whole)}.` : ""),
   /** @param {number} count */
   whole: (count) => `${files(count)} ${count === 1 ? "is" : "are"} not cleaned in this browser: an archive that is not read here, no DICOM file, or DICOM of which one ` +
-    `file cannot be read here or has patient data in a description. I agree that ${count === 1 ? "it is" : "they are"} sent whole. ` +
+    `file cannot be read here or has patient data in a description. I agree that ${count === 1 ? "it is" : "they are"} sent whole, an archive with the names of its files. ` +
     "Names, birth dates and numbers are removed at the reading centre, before anybody sees the images.",
   /** @param {number} received @param {number} size @param {boolean} interrupted */
   progress: (received, size, interrupted) =>
