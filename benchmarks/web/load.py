@@ -31,6 +31,8 @@ from typing import Any
 import httpx2
 
 from mri_pipeline.reading.accounts import password_hash
+from reading_centre.use_cases.reading.images import CACHE
+from reading_centre.use_cases.reading.prepare import prepare_images
 from tests.unit.office_trial import STAFF
 from tests.unit.reading_trial import edit_protocol
 from tests.unit.web_trial import server, write_web_trial
@@ -159,6 +161,8 @@ def main() -> None:
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         trial = write_trial(Path(folder) / "trial", wanted.readers, wanted.shape)
+        (trial.work / CACHE).mkdir(parents=True, exist_ok=True)
+        prepare_images(trial.root)  # as at the end of a run
         with server(trial) as (process, url):
             before, start = cpu_s(process.pid), time.perf_counter()
             times = asyncio.run(load(url, wanted))

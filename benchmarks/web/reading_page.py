@@ -4,18 +4,21 @@
 
 A simulated trial with scans of 2D size (by default 192 x 224 x 54), five panes at the first visit and nine at the
 second, served by `mri-pipeline serve` in its own process. Times are those of the browser: from the navigation to the
-frame in which the panes are drawn.
+frame in which the panes are drawn. A case is opened from the worklist, whose page loads the scripts of the reading
+page, and without it, by a browser that has nothing in its cache.
 """
 
 import argparse
 import os
 import statistics
 import tempfile
-import time
+from collections import defaultdict
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from reading_centre.use_cases.reading.images import CACHE
+from reading_centre.use_cases.reading.prepare import prepare_images
 from tests.unit.reading_trial import edit_protocol
 from tests.web.conftest import CHROMIUM, Room
 from tests.web.trial import write_browser_trial
@@ -42,40 +45,44 @@ SIGN_ALL = """async () => {
 }"""
 
 
-def opened(browser: Browser, room: Room, case: str) -> tuple[Page, float]:
-    """The case in a fresh browser context, and the seconds of the whole opening."""
+def opened(browser: Browser, room: Room, case: str, *, worklist: bool = True) -> Page:
+    """The case in a fresh browser context, opened from the worklist or by its address."""
     context = browser.new_context(viewport={"width": 1920, "height": 1080}, storage_state=room.states["R1"])
     page = context.new_page()
-    start = time.monotonic()
+    if worklist:
+        page.goto(room.base, wait_until="networkidle")
     page.goto(f"{room.base}/reading/{case}")
     page.locator("body[data-ready=yes]").wait_for(timeout=120_000)
-    return page, time.monotonic() - start
+    return page
+
+
+def marks_of(page: Page) -> dict[str, float]:
+    """Times since the navigation in milliseconds."""
+    return dict(page.evaluate("() => performance.getEntriesByType('mark').map(m => [m.name, m.startTime])"))
 
 
 def measure(browser: Browser, room: Room, case: str, repeats: int) -> None:
     """Print medians, and the largest value in brackets."""
-    figures: dict[str, list[float]] = {"first picture": [], "all panes": [], "next lesion": []}
-    panes = 0
-    for number in range(repeats + 1):
-        page, _ = opened(browser, room, case)
-        marks = dict(page.evaluate("() => performance.getEntriesByType('mark').map(m => [m.name, m.startTime])"))
-        panes = page.locator(".pane").count()
-        steps = page.evaluate(NEXT_LESION)
-        page.context.close()
-        if number == 0:
-            first, last = marks["first-picture"], marks["all-panes"]
-            print(f"{panes} panes, first opening: first picture {first:.0f} ms, all panes {last:.0f} ms")
-            continue
-        figures["first picture"].append(marks["first-picture"])
-        figures["all panes"].append(marks["all-panes"])
-        figures["next lesion"] += steps
-    for name, values in figures.items():
-        print(f"{panes} panes, {name}: {statistics.median(values):.0f} ms (largest {max(values):.0f})")
+    page = opened(browser, room, case)
+    panes, marks = page.locator(".pane").count(), marks_of(page)
+    page.context.close()
+    print(f"{panes} panes, first opening: " + ", ".join(f"{name} {value:.0f} ms" for name, value in marks.items()))
+    for worklist in (True, False):
+        figures: dict[str, list[float]] = defaultdict(list)
+        for _ in range(repeats):
+            page = opened(browser, room, case, worklist=worklist)
+            for name, value in marks_of(page).items():
+                figures[name].append(value)
+            figures["next lesion"] += page.evaluate(NEXT_LESION)
+            page.context.close()
+        how = "from the worklist" if worklist else "nothing in the cache of the browser"
+        for name, values in figures.items():
+            print(f"{panes} panes, {how}, {name}: {statistics.median(values):.0f} ms (largest {max(values):.0f})")
 
 
 def sign_first(browser: Browser, room: Room, case: str) -> None:
     """Read and sign a case, so that the next visit has its previous one."""
-    page, _ = opened(browser, room, case)
+    page = opened(browser, room, case)
     page.evaluate(SIGN_ALL)
     page.keyboard.press("Control+Enter")
     page.get_by_label("Login").fill("R1")
@@ -106,6 +113,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         trial = write_browser_trial(Path(folder) / "trial", subjects=1, shape=tuple(options.shape))
         edit_protocol(trial, "order_of_visits_known = false", "order_of_visits_known = true")
+        (trial.work / CACHE).mkdir(parents=True, exist_ok=True)
+        prepare_images(trial.root)  # as at the end of a run
         room = Room(trial.root, Path(folder) / "serve.log")
         room.start()
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

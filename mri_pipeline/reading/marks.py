@@ -144,6 +144,8 @@ class Marks:
     def undecided(self) -> list[Lesion]:
         """The proposed lesions without a decision, those without a decision on their change included.
 
+        An accepted lesion without voxels is a part of another one. No change is asked of it.
+
         Returns
         -------
         list of (kind, number)
@@ -153,7 +155,9 @@ class Marks:
         open_ |= {
             (LesionKind.T2, number)
             for number in self._asked
-            if not self._rejected((LesionKind.T2, number)) and number not in self._changes
+            if self._is_there(number)
+            and not self._rejected((LesionKind.T2, number))
+            and number not in self._changes
         }
         order = list(LesionKind)
         return sorted(open_, key=lambda lesion: (order.index(lesion[0]), lesion[1]))
@@ -344,6 +348,9 @@ class Marks:
     def _without(self, kind: LesionKind, numbers: Sequence[int]) -> NDArray[np.uint16]:
         labels = self.labels[kind]
         return np.where(np.isin(labels, numbers), np.uint16(0), labels) if numbers else labels
+
+    def _is_there(self, number: int) -> bool:
+        return len(self.voxels.get((LesionKind.T2, number), _NONE)) > 0
 
     def _rejected(self, lesion: Lesion) -> bool:
         return self.decision(lesion).decision == "reject"

@@ -70,6 +70,8 @@ class AuditAction(StrEnum):
     LOGOUT = "logout"
     PASSWORD_CHANGE_BEGUN = "password change begun"  # noqa: S105 - an action
     PASSWORD_CHANGED = "password changed"  # noqa: S105 - an action
+    ROLE_CHANGE_BEGUN = "role change begun"
+    ROLE_CHANGED = "role changed"
     SECOND_FACTOR_ADDED = "authenticator app added"
     SECOND_FACTOR_REMOVED = "authenticator app removed"
     AGREEMENT_WRITTEN = "agreement written"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -155,6 +156,21 @@ class Sessions:
             session.execute(delete(SessionRow).where(func.upper(SessionRow.account) == account.upper()))
             details = {"replaced": replaced, "account": present}
             append(session, AuditAction.PASSWORD_CHANGED, "", details, reader=account)
+
+    def role_changed(self, action: AuditAction, account: str, *, by: str, details: Mapping[str, str]) -> None:
+        """Enter the begin or the end of a change of a person's role, and end the person's sessions.
+
+        Parameters
+        ----------
+        action : AuditAction
+        account, by : str
+            Codes of the person, and of the data manager.
+        details : mapping
+            ``old`` and ``new`` role.
+        """
+        with writing(self._engine) as session:
+            session.execute(delete(SessionRow).where(func.upper(SessionRow.account) == account.upper()))
+            append(session, action, account, dict(details), reader=by)
 
     def is_replaced(self, account: str, fingerprint: str) -> bool:
         """True if a password was replaced in the web application. It is invalid then.

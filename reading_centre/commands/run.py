@@ -46,6 +46,7 @@ def run(
 ) -> None:
     """Analyse all subjects with new scans. An interrupted run resumes. A failed subject does not stop the others."""
     from reading_centre.use_cases.analysis.run import plan_run, run_trial
+    from reading_centre.use_cases.reading.prepare import prepare_images
     from workflows.executors import Execution
 
     chosen = tuple(subject or ())
@@ -70,4 +71,7 @@ def run(
             progress=progress,
         )
     renew_reports(trial)  # the analysis has written those of the automatic masks
-    report_batch(outcome, as_json=as_json)
+    try:
+        report_batch(outcome, as_json=as_json)
+    finally:
+        prepare_images(trial)

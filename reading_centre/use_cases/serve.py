@@ -19,9 +19,11 @@ from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry, Use
+from reading_centre.use_cases.reading.images import CACHE
 from reading_centre.use_cases.reading.room import ReadingRoom
 from reading_centre.use_cases.reading.signature import finish_signed
 from reading_centre.use_cases.trial.people import finish_passwords
+from reading_centre.use_cases.trial.roles import finish_roles
 from reading_centre.use_cases.trial.storage import no_free_port
 from reading_centre.use_cases.uploads.desk import settle_decided
 from reading_centre.use_cases.uploads.jobs import Worker, lanes_with_work
@@ -85,9 +87,11 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
             closing(_listening(address)) as listener,
         ):
             room = ReadingRoom(trial, protocol, registry)
+            (trial.work / CACHE).mkdir(parents=True, exist_ok=True)  # from now on a run prepares the images
             worker = Worker(trial)
             server = uvicorn.Server(_config(create_app(room, worker), address))
             finish_passwords(room.people, registry)
+            finish_roles(room.people.protocol, registry)
             finish_signed(room)
             with _sweeping(trial, registry, worker):
                 report(_line(address, listener))

@@ -11,7 +11,6 @@ from fastapi.exceptions import RequestValidationError
 from jinja2 import Environment, FileSystemLoader
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from mri_pipeline.core.errors import ReadingCentreError
@@ -29,6 +28,7 @@ from reading_centre.web import office_jobs, office_pages, pages, reading_api, sc
 from reading_centre.web.access import OWN_PASSWORD, MustChangeError, authorise
 from reading_centre.web.render import FILTERS, fault_place, page
 from reading_centre.web.security import Guard
+from reading_centre.web.static_files import StaticFiles
 
 _LOG = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
@@ -66,7 +66,8 @@ def create_app(room: ReadingRoom, worker: Worker | None = None) -> FastAPI:
     app.state.room, app.state.worker = room, worker or Worker(room.trial)
     loader = FileSystemLoader(_HERE / "templates")
     environment = Environment(loader=loader, autoescape=True)  # by suffix it would be off
-    environment.filters |= FILTERS
+    static = StaticFiles(_HERE / "static")
+    environment.filters |= FILTERS | {"static": static.address, "modules": static.modules}
     app.state.templates = Jinja2Templates(env=environment)
     app.include_router(pages.router)
     app.include_router(reading_api.router)
@@ -75,7 +76,7 @@ def create_app(room: ReadingRoom, worker: Worker | None = None) -> FastAPI:
     app.include_router(scanner_pages.router)
     app.include_router(site_pages.router)
     app.include_router(site_api.router)
-    app.mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False), name="static")
+    app.mount("/static", static)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_form)
     app.add_exception_handler(ReadingCentreError, _own_error)

@@ -28,6 +28,7 @@ from reading_centre.use_cases.office.reads import (
 from reading_centre.use_cases.office.visits import site_overview, totals
 from reading_centre.use_cases.reading.agreement import PAGE, TABLE
 from reading_centre.use_cases.trial.audit import AuditSelection, audit_text, selected_entries
+from reading_centre.use_cases.trial.roles import change_role, other_roles
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.render import form_of, message_of, page
 
@@ -155,13 +156,51 @@ def _agreement(request: Request, name: str) -> Response:
 @router.get("/people")
 @allow(*_SEES)
 def _people(request: Request) -> Response:
-    """The people of the trial with their roles. They are changed in ``trial.toml``."""
-    room = room_of(request)
+    """The people of the trial with their roles."""
+    return _people_page(request)
+
+
+def _people_page(request: Request, error: str = "", status: int = 200) -> Response:
+    room, user = room_of(request), user_of(request)
     everybody = (*room.people.protocol.readers, *room.people.protocol.accounts)
     logins = {entry.reader: entry.at for entry in room.registry.audit_entries(AuditAction.LOGIN)}
     has_app = room.registry.second_factors.is_on
-    people = [(one, logins.get(one.code, ""), has_app(one.code)) for one in everybody]
-    return page(request, "people", people=people, now=dt.datetime.now(dt.UTC))
+    may_change = user.role is Role.DATA_MANAGER
+    people = []
+    for one in everybody:
+        roles = [role.value for role in other_roles(one)] if may_change and one.code != user.code else []
+        people.append((one, logins.get(one.code, ""), has_app(one.code), roles))
+    return page(
+        request, "people", status, people=people, now=dt.datetime.now(dt.UTC), error=error, may_change=may_change,
+        sites=[site.code for site in room.people.protocol.sites],
+    )  # fmt: skip
+
+
+@router.post("/people/{person}/role")
+@allow(Role.DATA_MANAGER)
+async def _role(request: Request, person: str) -> Response:
+    """Give a person another role."""
+    form = await form_of(request)
+    return await run_in_threadpool(_role_changed, request, person, form)
+
+
+def _role_changed(request: Request, person: str, form: dict[str, str]) -> Response:
+    room = room_of(request)
+    if form.get("role") not in set(Role):
+        raise HTTPException(422, "Expected a role, found none. Reload the page.")
+    try:
+        change_role(
+            room.trial,
+            room.registry,
+            person,
+            Role(form["role"]),
+            site=form.get("site", ""),
+            by=user_of(request).code,
+            old=form.get("old"),
+        )
+    except UsageError as error:
+        return _people_page(request, message_of(error), 422)
+    return RedirectResponse("/office/people", 303)
 
 
 # audit trail

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Body, Header, Request
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -13,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.reading.items import LesionKind
+from mri_pipeline.reading.marks import runs_of
 from mri_pipeline.reading.operations import OPERATION, Number
 from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction
@@ -102,8 +105,7 @@ def _labels(request: Request, assignment: str, kind: str) -> Response:
         found = next((values for known, values in opened.marks.labels.items() if known.value == kind), None)
         if found is None:
             raise HTTPException(404, f"This case has no lesions of type {kind}. Reload the page.")
-        content = found.astype("<u2").tobytes()
-    return Response(content, media_type="application/octet-stream")
+        return _runs(found)
 
 
 @router.get("/reads/{name}/{kind}")
@@ -114,7 +116,7 @@ def _read(request: Request, assignment: str, name: str, kind: str) -> Response:
     found = {known.value: values for known, values in opened.reads.get(name, {}).items()}
     if kind not in found:
         raise HTTPException(404, f"This case has no read {name} with lesions of type {kind}. Reload the page.")
-    return Response(found[kind].astype("<u2").tobytes(), media_type="application/octet-stream")
+    return _runs(found[kind])
 
 
 @router.get("/previous/{kind}")
@@ -125,7 +127,13 @@ def _previous(request: Request, assignment: str, kind: str) -> Response:
     found = {known.value: values for known, values in opened.confirmed_before.items()}
     if kind not in found:
         raise HTTPException(404, f"This case shows no earlier lesions of type {kind}. Reload the page.")
-    return Response(found[kind].astype("<u2").tobytes(), media_type="application/octet-stream")
+    return _runs(found[kind])
+
+
+def _runs(labels: NDArray[np.integer[Any]]) -> Response:
+    """A label map, as the runs that draw it on an empty one."""
+    where = np.flatnonzero(labels)
+    return JSONResponse({"runs": runs_of(where, np.zeros_like(where), labels[where].astype(np.int64))})
 
 
 @router.post("/operations")

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reading_centre.web.static_files import STATIC
+
 _LOG = logging.getLogger(__name__)
 
 MOST_BYTES: Final = 16 * 1024 * 1024
@@ -27,7 +29,6 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
-STATIC: Final = "/static/"
 _SAFE = frozenset({"GET", "HEAD"})
 _ONE_YEAR = "max-age=31536000"
 
@@ -78,7 +79,8 @@ class Guard:
 def _add_headers(headers: MutableHeaders, scope: Scope) -> None:
     for name, value in HEADERS.items():
         headers[name] = value
-    headers["Cache-Control"] = "no-cache" if scope["path"].startswith(STATIC) else "no-store"
+    if not (scope["path"].startswith(STATIC) and "Cache-Control" in headers):
+        headers["Cache-Control"] = "no-store"
     if scope["scheme"] == "https":
         headers["Strict-Transport-Security"] = _ONE_YEAR
 

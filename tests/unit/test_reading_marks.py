@@ -126,6 +126,20 @@ def test_an_erased_proposal_stays_and_awaits_a_decision():
     assert len(found.voxels[T2, 1]) == 0
 
 
+def test_no_change_is_asked_of_a_lesion_that_became_a_part_of_another_one():
+    labels = marks().labels
+    found = Marks(labels, np.ones(labels[T2].size, dtype=bool), changes=(1, 2))
+    for number in (1, 2):
+        decided = {"op": "decide", "kind": "T2", "lesion": number, "decision": "accept", "reason": ""}
+        found.apply(OPERATION.validate_python(decided | {"old": {"decision": None, "reason": ""}}))
+    assert found.undecided() == [(T2, 1), (T2, 2)]
+    where = found.voxels[T2, 2]
+    found.apply(runs_operation(T2, where, np.full_like(where, 2), np.full_like(where, 1)))
+    assert found.undecided() == [(T2, 1)]
+    found.apply(runs_operation(T2, where, np.full_like(where, 1), np.full_like(where, 2)))
+    assert found.undecided() == [(T2, 1), (T2, 2)]
+
+
 def test_rejected_lesions_are_not_kept_and_rejected_drawings_are_not_returned():
     found = marks()
     found.apply(runs_operation(T2, [0, 1], [0, 0], [9, 9]))

@@ -24,6 +24,7 @@ from reading_centre.web.access import AUTOMATIC, COOKIE, EVERYBODY
 from reading_centre.web.app import create_app
 from reading_centre.web.render import message_of
 from reading_centre.web.security import HEADERS
+from reading_centre.web.static_files import StaticFiles
 from tests.unit.office_trial import STAFF
 from tests.unit.reading_trial import copy_of, edit_protocol
 from tests.unit.web_trial import PASSWORDS, SITE, Desk, browser, opened_room, write_web_trial
@@ -92,7 +93,7 @@ def _routes(routes):
 
 def test_every_endpoint_declares_its_roles(room):
     declared = endpoints(create_app(room))
-    assert len(declared) == 56
+    assert len(declared) == 57
     public = {key for key, roles in declared.items() if EVERYBODY in roles}
     assert public == {("GET", "/login"), ("POST", "/login"), ("POST", "/logout")}
     assert all(roles for roles in declared.values())
@@ -105,7 +106,7 @@ def test_every_endpoint_declares_its_roles(room):
 
 def call(client, method, path, **known):
     own = {"pane": "flair", "kind": "T2", "name": "A", "job": "0" * 24, "decision": "retry", "wish": "run"}
-    own |= {"scanner": 999, **known}
+    own |= {"scanner": 999, "person": "S02-CD", **known}
     path = path.format(**own)
     body = BODIES.get(path.split(f"{own['assignment']}/", 1)[-1])
     return client.request(method, path, json=body, headers={"X-Client": "tab"} if body else {})
@@ -556,11 +557,35 @@ def test_security_headers_are_on_every_response(room):
     for path in paths:
         answer = desk.client.get(path)
         assert {name: answer.headers[name] for name in HEADERS} == HEADERS, path
-        assert answer.headers["cache-control"] == ("no-cache" if path.startswith("/static/") else "no-store"), path
+        assert answer.headers["cache-control"] == "no-store", path
         assert "strict-transport-security" not in answer.headers
     assert [desk.client.get(path).status_code for path in ("/openapi.json", "/docs")] == [404, 404]
     tls = desk.client.get("https://testserver/login")
     assert tls.headers["strict-transport-security"] == "max-age=31536000"
+
+
+def test_static_files_are_kept_by_the_browser_until_they_change(room, tmp_path):
+    client = browser(room)
+    addresses = re.findall(r'"(/static/[^"]+)"', client.get("/login").text)
+    assert {address.rsplit("/", 1)[1] for address in addresses} == {"theme.js", "icon.svg", "site.css"}
+    for address in addresses:
+        answer = client.get(address)
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "max-age=31536000, immutable")
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+        assert client.head(address).status_code == 200
+        assert client.post(address).status_code == 405
+        other = re.sub(r"/static/\w{16}/", f"/static/{'0' * 16}/", address)
+        assert client.get(other).status_code == client.get(f"{address}x").status_code == 404
+    script = next(address for address in addresses if address.endswith(".js"))
+    assert client.get(script).headers["content-type"].startswith("text/javascript")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "one.js").write_text("1")
+    before = StaticFiles(tmp_path)
+    assert before.modules("a") == [before.address("a/one.js")] == StaticFiles(tmp_path).modules("a")
+    (tmp_path / "a" / "one.js").write_text("2")
+    assert StaticFiles(tmp_path).address("a/one.js") != before.address("a/one.js")
+    with pytest.raises(KeyError):
+        before.address("a/two.js")
 
 
 # --- what a reader never sees -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from unittest import mock
@@ -14,14 +15,16 @@ from unittest import mock
 import pytest
 
 from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.core.protocol import load_protocol, parse_protocol
 from mri_pipeline.registry import Registry, ScannerFacts
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind
 from reading_centre.use_cases.office.visits import site_overview, totals
 from reading_centre.use_cases.tables.trial_tables import WrittenTables
 from reading_centre.use_cases.trial.init import init_trial
+from reading_centre.use_cases.trial.roles import change_role, finish_roles
 from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report
 from reading_centre.use_cases.uploads.jobs import Lane, do_jobs, lanes_with_work
 from reading_centre.use_cases.uploads.quarantine import show_quarantine
@@ -339,6 +342,131 @@ def test_people_are_listed_with_roles_and_logins_without_hashes(room, manager):
     assert "data manager" in row
     assert re.search(r"own password</td> <td class=\"time\">20\d\d-", row)
     assert "argon2" not in text
+
+
+def changed_role(client, person, role, site=""):
+    return client.post(f"/office/people/{person}/role", data={"role": role, "site": site})
+
+
+@pytest.mark.requirement("AUDIT-07")
+def test_a_data_manager_changes_the_role_of_another_person(room, manager):
+    site = browser(room, "S02-CD")
+    before = room.trial.protocol_file.read_text()
+    assert "Change the role of S02-CD" in manager.get("/office/people").text
+    assert changed_role(manager, "s02-cd", "data manager").status_code == 303
+    assert site.get("/site").headers["location"] == "/login"  # the sessions end
+    again = browser(room, "S02-CD")
+    assert again.get("/office").status_code == 200
+    assert again.get("/site").status_code == 403
+    assert changed_role(again, "S02-CD", "auditor").status_code == 422  # nobody changes the own role
+    assert changed_role(again, "DM", "site", "S02").status_code == 303
+    assert changed_role(manager, "S02-CD", "auditor").status_code == 303  # to the login: the session has ended
+    assert room.people.account("S02-CD").role == "data manager"
+    assert changed_role(again, "DM", "data manager").status_code == 303
+    assert changed_role(browser(room, "DM"), "S02-CD", "site", "S02").status_code == 303
+    assert load_protocol(room.trial.protocol_file) == parse_protocol(before)  # nothing else has changed
+    changes = [
+        (entry.reader, entry.target, entry.details["old"], entry.details["new"])
+        for entry in room.registry.audit_entries(AuditAction.ROLE_CHANGED)
+    ]
+    assert changes == [
+        ("DM", "S02-CD", "site S02", "data manager"), ("S02-CD", "DM", "data manager", "site S02"),
+        ("S02-CD", "DM", "site S02", "data manager"), ("DM", "S02-CD", "data manager", "site S02"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("person", "role", "site", "found"),
+    [
+        ("DM", "auditor", "", "found yourself"),
+        ("nobody", "auditor", "", "a person of this trial"),
+        ("AUD", "site", "", "a site of this trial"),
+        ("AUD", "site", "S99", "a site of this trial"),
+        ("AUD", "data manager", "S01", "no site"),
+        ("AUD", "reader", "", "expected site or data manager as the new role"),
+        ("R1", "data manager", "", "expected adjudicator as the new role"),
+        ("R1", "adjudicator", "", "without a read or an opened case"),  # R1 has read
+    ],
+)
+def test_roles_that_a_person_cannot_get(room, manager, person, role, site, found):
+    before = room.trial.protocol_file.read_text()
+    answer = changed_role(manager, person, role, site)
+    assert answer.status_code == 422
+    assert found.lower() in answer.text.lower()
+    assert room.trial.protocol_file.read_text() == before
+    assert not room.registry.audit_entries(AuditAction.ROLE_CHANGE_BEGUN)
+    assert changed_role(manager, "AUD", "king").status_code == 422
+
+
+def test_a_reader_without_a_read_becomes_an_adjudicator_and_back(room, manager):
+    text = room.trial.protocol_file.read_text()
+    room.trial.protocol_file.write_text(text + '\n[[readers]] # a new one\nname = "C"\ncode = "R3"  # no role\n')
+    room.registry.assignments.refresh("R3", {(code_of(room, "0001"), "wk00", "read")}, ())
+    assert changed_role(manager, "R3", "adjudicator").status_code == 303
+    assert room.registry.assignments.of_reader("R3") == []  # withdrawn
+    assert room.people.protocol.readers[-1].role == "adjudicator"
+    assert "# no role" in room.trial.protocol_file.read_text()
+    assert changed_role(manager, "R3", "reader").status_code == 303
+    assert room.people.protocol.readers[-1].role == "reader"
+
+
+@pytest.mark.requirement("AUDIT-07")
+def test_a_change_of_a_role_that_was_interrupted_is_completed(room, manager):
+    site, change = browser(room, "S02-CD"), type(room.registry.sessions).role_changed
+
+    def killed(self, action, *args, **more):
+        if action == AuditAction.ROLE_CHANGED:
+            raise KeyboardInterrupt
+        change(self, action, *args, **more)
+
+    with mock.patch.object(type(room.registry.sessions), "role_changed", killed), pytest.raises(KeyboardInterrupt):
+        change_role(room.trial, room.registry, "S02-CD", Role.DATA_MANAGER, by="DM")
+    assert site.get("/office").headers["location"] == "/login"  # the session of the earlier role has ended
+    again = browser(room, "S02-CD")
+    finish_roles(room.people.protocol, room.registry)
+    assert again.get("/office").headers["location"] == "/login"
+    (entry,) = room.registry.audit_entries(AuditAction.ROLE_CHANGED)
+    assert (entry.reader, entry.target, entry.details["new"]) == ("DM", "S02-CD", "data manager")
+    finish_roles(room.people.protocol, room.registry)
+    assert len(room.registry.audit_entries(AuditAction.ROLE_CHANGED)) == 1
+
+
+def test_a_form_of_an_earlier_role_changes_nothing(room, manager):
+    assert changed_role(manager, "S02-CD", "data manager").status_code == 303
+    form = {"role": "auditor", "site": "", "old": "site S02"}
+    answer = manager.post("/office/people/S02-CD/role", data=form)
+    assert answer.status_code == 422
+    assert "found another one" in answer.text
+    assert 'name="old" value="data manager"' in answer.text
+    assert manager.post("/office/people/S02-CD/role", data=form | {"old": "data manager"}).status_code == 303
+
+
+def test_an_account_at_the_end_of_the_file_is_changed(room, manager):
+    file = room.trial.protocol_file
+    file.write_text(file.read_text() + '\n[[accounts]]\nrole = "auditor"\ncode = "AU2"')
+    assert changed_role(manager, "AU2", "site", "S01").status_code == 303
+    assert room.people.protocol.accounts[-1].site == "S01"
+
+
+def test_an_account_in_another_form_is_changed_by_hand(room, manager):
+    file = room.trial.protocol_file
+    head, _, accounts = file.read_text().partition("[[accounts]]")
+    tables = tomllib.loads("[[accounts]]" + accounts)["accounts"]
+    inline = ", ".join("{" + ", ".join(f'{key} = "{value}"' for key, value in one.items()) + "}" for one in tables)
+    file.write_text(f"accounts = [{inline}]\n{head}")
+    answer = changed_role(manager, "AUD", "data manager")
+    assert answer.status_code == 422
+    assert "change the role in trial.toml" in answer.text.lower()
+
+
+def test_a_role_that_is_not_stored_is_not_entered_as_changed(room, manager):
+    with mock.patch("reading_centre.use_cases.trial.roles.write_atomic", side_effect=OSError("no space")):
+        answer = changed_role(manager, "AUD", "data manager")
+    assert answer.status_code == 422
+    assert "no space" not in answer.text
+    assert room.registry.audit_entries(AuditAction.ROLE_CHANGE_BEGUN)
+    assert not room.registry.audit_entries(AuditAction.ROLE_CHANGED)
+    assert room.people.account("AUD").role == "auditor"
 
 
 # --- runs and tables as jobs ------------------------------------------------------------------------------------

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 
 from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.anatomy import Location
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.reading.items import LesionKind, item_from_derivatives
+from mri_pipeline.reading.marks import runs_of
 from mri_pipeline.reading.operations import DecideOperation
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
@@ -29,8 +32,10 @@ from mri_pipeline.registry.audit import utc_now
 from reading_centre.use_cases.reading import worklists
 from reading_centre.use_cases.reading.comparison import _analysed
 from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.images import CACHE, CaseImages
 from reading_centre.use_cases.reading.import_reads import import_reads
 from reading_centre.use_cases.reading.lock import Proof, lock_reads, unlock_read
+from reading_centre.use_cases.reading.prepare import prepare_images
 from reading_centre.use_cases.reading.signature import finish_signed
 from reading_centre.use_cases.trial.audit_verify import _readings, verify_trial
 from reading_centre.use_cases.trial.staging import only_writer
@@ -236,6 +241,95 @@ def test_undecided_lesions_and_contradictions_are_not_signed(room, desk):
     answer = sign(desk)
     assert (answer.status_code, answer.json()["contradictions"]) == (409, [contradiction])
     assert desk.case["state"] == "open"
+
+
+def test_a_run_prepares_the_images_of_the_visits_to_be_read(trial, room, monkeypatch):
+    assert prepare_images(trial.root) == 0  # nobody reads in the browser
+    (trial.work / CACHE).mkdir(parents=True)
+    item_from_derivatives(trial.derivatives, SUBJECT, "wk12").images[Contrast.T2W].write_bytes(b"damaged")
+    assert prepare_images(trial.root) == 6  # of 7 visits
+    monkeypatch.setattr(CaseImages, "_made", lambda *_: pytest.fail("an image was made at the opening of a case"))
+    desk = desk_of(room, "wk04")
+    for pane in desk.case["panes"]:
+        desk.get(f"volumes/{pane['volume']}")
+    monkeypatch.undo()
+    folder = trial.work / CACHE
+    before = {path.name for path in folder.iterdir()}
+    (folder / "of an earlier canvas").write_bytes(b"x")
+    assert prepare_images(trial.root) == 6
+    assert {path.name for path in folder.iterdir()} == before
+    trial.protocol_file.write_text("no protocol")
+    assert prepare_images(trial.root) == 0  # a finished run stays one
+
+
+def test_a_cached_image_that_cannot_be_read_is_made_again(trial, room):
+    desk = desk_of(room, "wk04")
+    names = [pane["volume"] for pane in desk.case["panes"]]
+    images = {name: desk.get(f"volumes/{name}").content for name in names}
+    for number, path in enumerate(sorted((trial.work / CACHE).iterdir())):
+        if number % 2:
+            path.write_bytes((b"", b"[1, 2]\n123", b"no header")[number % 3])
+        else:  # as a file of another user: it can neither be read nor replaced
+            path.unlink()
+            (path / "x").mkdir(parents=True)
+    room.forget(desk.url.rsplit("/", 1)[1])
+    assert [pane["volume"] for pane in desk.case["panes"]] == names
+    assert {name: desk.get(f"volumes/{name}").content for name in names} == images
+
+
+def test_an_open_case_of_an_earlier_role_is_not_opened(trial, room, desk):
+    edit_protocol(trial, 'name = "Dr R1"\nrole = "reader"', 'name = "Dr R1"\nrole = "adjudicator"')
+    assert desk.client.get(f"{desk.url}/case").status_code == 404
+
+
+def test_a_lesion_outside_the_brain_is_said_to_be_there(room, desk):
+    desk.decide_all()
+    assert {lesion["location"] for lesion in desk.case["lesions"]} <= {place.value for place in Location}
+    assert not [text for text in desk.get("summary").json()["questions"] if "outside the brain" in text]
+    case = desk.case
+    location = room.case(room.assignment(desk.url.rsplit("/", 1)[1], "R1")).location
+    (low, high), (nx, ny, _) = case["editable"], case["shape"]
+    rows = ((low[0] + nx * (y + ny * z)) for z in range(low[2], high[2]) for y in range(low[1], high[1]))
+    length = high[0] - low[0]
+    start = next(row for row in rows if not location[row : row + length].any())
+    runs = [[start, length, 0, 900]]
+    assert desk.do(case["next_number"], op="voxels", kind="T2", runs=runs).status_code == 200
+    lesion = next(one for one in desk.case["lesions"] if one["number"] == 900)
+    assert lesion["location"] == "outside_brain"
+    (question,) = (text for text in desk.get("summary").json()["questions"] if "outside the brain" in text)
+    x, y, z = (i + 1 for i in lesion["centre"])
+    assert question.startswith(f"the T2 lesion 900 at voxel {x}, {y}, {z} lies outside the brain")
+    inside = int(np.flatnonzero(location)[0])
+    half = sorted([[start, length - 1, 900, 0], [inside, 1, 0, 900]])
+    assert desk.do(desk.case["next_number"], op="voxels", kind="T2", runs=half).status_code == 200
+    lesion = next(one for one in desk.case["lesions"] if one["number"] == 900)
+    assert lesion["location"] != "outside_brain"  # half of it is enough
+
+
+def test_a_decision_that_does_not_fit_the_drawing_is_said_in_words_of_the_page(room, desk):
+    desk.decide_all()
+    case = desk.case
+    lesion = next(one for one in case["lesions"] if one["kind"] == "T2")
+    where = np.flatnonzero(desk.labels("T2").ravel(order="F") == lesion["number"])
+    place = ", ".join(str(i + 1) for i in lesion["centre"])
+    what = f"the T2 lesion {lesion['number']} at voxel {place}"
+
+    def contradiction():
+        (text,) = desk.get("summary").json()["contradictions"]
+        return text
+
+    erased = runs_of(where, np.full_like(where, lesion["number"]), np.zeros_like(where))
+    assert desk.do(case["next_number"], op="voxels", kind="T2", runs=erased).status_code == 200
+    assert contradiction() == f"{what} is accepted, but all its voxels are erased. Reject it, or undo the erasing"
+    drawn = runs_of(where, np.zeros_like(where), np.full_like(where, 900))
+    assert desk.do(desk.case["next_number"], op="voxels", kind="T2", runs=drawn).status_code == 200
+    assert desk.get("summary").json()["contradictions"] == []  # it is accepted under another number
+    lesion = next(one for one in desk.case["lesions"] if (one["kind"], one["number"]) == ("T2", lesion["number"]))
+    assert desk.decide(lesion, "reject", desk.case["next_number"], "vessel").status_code == 200
+    assert contradiction() == (
+        f"{what} is rejected, but T2 900 has voxels of it. Accept it if they are lesion, or erase them"
+    )
+    assert sign(desk).status_code == 409
 
 
 def test_a_signature_is_for_what_the_summary_has_shown(trial, room, desk):
@@ -892,7 +986,7 @@ def serial_reading(room):
     case = second.case
     assert case["confirmed_before"] == ["T2", "GEL", "BH"]
     for kind, confirmed in before.items():
-        shown = np.frombuffer(second.get(f"previous/{kind}").content, "<u2").reshape(case["shape"], order="F")
+        shown = second.drawn(f"previous/{kind}")
         assert confirmed.any()
         np.testing.assert_array_equal(shown > 0, confirmed)
     assert [pane["id"] for pane in case["panes"] if pane["visit"] == "previous"] == [

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import Locator, Page, expect
 
+from tests.unit.web_trial import drawn
+
 SAVED_MS = 20_000
 
 
@@ -81,7 +83,7 @@ class ReadingPage:
         return self.get("case").json()
 
     def server_labels(self, kind: str) -> np.ndarray:
-        return np.frombuffer(self.get(f"labels/{kind}").body(), "<u2")
+        return drawn(self.get(f"labels/{kind}").json(), self.case()["shape"]).ravel(order="F")
 
     def server_lesion(self, key: str) -> dict[str, Any]:
         kind, number = key.split(":")

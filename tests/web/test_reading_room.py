@@ -180,6 +180,64 @@ def test_undo_has_no_limit_and_survives_a_reload(reading):
     np.testing.assert_array_equal(reading.server_labels("T2"), before)
 
 
+def test_the_first_lesion_of_a_kind_has_the_number_1(reading):
+    number = reading.page.evaluate(
+        """() => {
+          const { reading } = desk;
+          const without = reading.info.lesions.filter(({ kind }) => kind !== 'BH');
+          reading.load({ ...reading.info, lesions: without }, reading.labels);
+          return [reading.newLabel('BH'), reading.newLabel('T2')];
+        }"""
+    )
+    assert number == [1, 1 + max(x["number"] for x in reading.case()["lesions"] if x["kind"] == "T2")]
+
+
+def test_an_erased_lesion_is_still_to_be_decided(reading):
+    reading.page.evaluate(DECIDE_ALL)
+    reading.page.evaluate(
+        "() => desk.edits.do([{op: 'decide', kind: 'T2', lesion: 1, decision: null, reason: '',"
+        " old: {decision: 'accept', reason: ''}}])"
+    )
+    reading.page.evaluate(
+        """() => {
+          const lesion = desk.reading.lesion('T2', 1);
+          desk.change('T2', desk.reading.voxelsOf(lesion).map((at) => [at, 1, 1, 0]), 0);
+        }"""
+    )
+    reading.saved()
+    assert reading.get("summary").json()["undecided"] == 1
+    expect(reading.page.locator("#panel-head .undecided")).to_have_text("1 undecided")
+    expect(reading.row("T2:1")).to_contain_text("erased")
+    go_to(reading, [1, 1, 1])
+    reading.keys("n")
+    assert reading.selected() == "T2:1"
+    reading.keys("a")
+    reading.toast("This lesion was erased.")
+    reading.keys("r")
+    reading.keys("1")
+    reading.saved()
+    assert reading.get("summary").json()["undecided"] == 0
+    expect(reading.page.locator("#panel-head .undecided")).to_have_text("All decided")
+
+
+def test_a_joined_lesion_is_accepted_as_a_part_of_the_other_one(reading):
+    one, other = reading.server_lesion("T2:1"), reading.server_lesion("T2:2")
+    reading.page.evaluate("() => desk.select(desk.reading.lesion('T2', 1))")
+    reading.page.evaluate("place => desk.viewer.goTo(place)", other["centre"])
+    reading.keys("j")
+    reading.page.mouse.click(*reading.point(other["centre"]))
+    reading.saved()
+    assert reading.server_lesion("T2:1")["voxels"] == one["voxels"] + other["voxels"]
+    assert [reading.server_lesion("T2:2")[name] for name in ("voxels", "decision")] == [0, "accept"]
+    reading.keys("Control+z")
+    reading.saved()
+    assert [reading.server_lesion("T2:2")[name] for name in ("voxels", "decision")] == [other["voxels"], None]
+    reading.keys("Control+y")
+    reading.page.evaluate(DECIDE_ALL)
+    reading.saved()
+    assert "T2" not in "".join(reading.get("summary").json()["contradictions"])
+
+
 def test_the_eraser_and_the_lasso(reading):
     place = draw_new(reading)
     reading.saved()
@@ -500,7 +558,7 @@ def test_signature_and_the_next_case(reading, room):
     dialog.get_by_role("button", name="Sign").click()
     expect(page.locator("#signature")).to_contain_text("I have read these images and confirm the marks")
     signature = reading.case()["signature"]
-    for part in (signature["name"], signature["utc"]):
+    for part in (signature["name"], signature["utc"][:19].replace("T", " ") + " UTC"):
         expect(page.locator("#signature")).to_contain_text(part)
     reading.reload()
     reading.corner("signed")

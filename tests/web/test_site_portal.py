@@ -136,15 +136,18 @@ def test_a_lost_network_is_said_and_the_upload_goes_on_by_itself(person, office,
 
 
 def test_no_name_leaves_the_browser(person, office, scans, tmp_path):
-    """A folder is sent without names; an archive, and a folder with a name in a text, with consent only."""
+    """Without consent, no archive that is not read is sent, and no folder with a name in a text."""
     page = person("S01-AB")
     sent: list[bytes] = []
     page.on("request", lambda request: sent.append(request.post_data_buffer or b""))
     page.goto(f"{office.base}/site/upload")
     page.get_by_label("A dummy run").check()
-    archive = Path(shutil.make_archive(str(tmp_path / "visit"), "tar", scans))
-    page.set_input_files("#archive", archive)
-    expect(page.locator("#chosen")).to_contain_text("1 archive")
+    folder = clear_upload(tmp_path / "folder")
+    archive = Path(shutil.make_archive(str(tmp_path / "visit"), "zip", folder))
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(archive.read_bytes()[:-100])
+    page.set_input_files("#archive", cut)
+    expect(page.locator("#chosen")).to_contain_text("it is damaged or incomplete")
     send(page)
     page.wait_for_timeout(300)
     assert page.url.endswith("/site/upload")  # the browser asks for the consent
@@ -154,7 +157,12 @@ def test_no_name_leaves_the_browser(person, office, scans, tmp_path):
     send(page)
     page.wait_for_timeout(300)
     assert page.url.endswith("/site/upload")
-    folder = clear_upload(tmp_path / "folder")
+    page.set_input_files("#folder", folder)
+    expect(page.locator("#chosen")).to_contain_text("removed from 48 files")
+    of_folder = page.locator("#chosen").inner_text()
+    page.set_input_files("#archive", archive)
+    expect(page.locator("#chosen")).to_contain_text("removed from 48 files")
+    assert page.locator("#chosen").inner_text() == of_folder
     screenshot = pydicom.dcmread(next(folder.iterdir()))
     screenshot.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
     screenshot.SeriesDescription = ingest_trial.IDENTITIES[0].decode()
@@ -165,7 +173,8 @@ def test_no_name_leaves_the_browser(person, office, scans, tmp_path):
     send(page)
     verdict(page)
     names = [name.upper() for name in ingest_trial.IDENTITIES[:4]]  # without the date of the scan
-    assert all(name in archive.read_bytes().upper() for name in names)
+    content = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file()).upper()
+    assert all(name in content for name in names)
     whole = b"".join(sent)
     assert len(whole) > 100_000
     assert [name for name in names if name in whole.upper()] == []

@@ -35,6 +35,8 @@ from reading_centre.use_cases.reading.images import CaseImages
 Json = dict[str, Any]
 TITLES = {LesionKind.T2: "T2 lesions", LesionKind.GEL: "Enhancing lesions", LesionKind.BLACK_HOLE: "Black holes"}
 WHAT = "this case"
+OUTSIDE = "outside_brain"
+"""Location of a lesion of which more than half lies outside the brain mask. The tables have no such location."""
 
 
 @dataclass
@@ -253,13 +255,13 @@ class Case:
                 for kind, mask in item.masks.items()
             }
         except UsageError as error:
-            contradictions.append(error.message)
+            contradictions += self._against_decisions() or [error.message]
         plain = [
             text.removeprefix(f"{WHAT}: ").removeprefix(f"{WHAT}, ") for text in (*contradictions, *questions)
         ]
         return {
             "contradictions": plain[: len(contradictions)],
-            "questions": plain[len(contradictions) :],
+            "questions": plain[len(contradictions) :] + self._outside_brain(),
             "undecided": len(self.marks.undecided()),
             "counts": counts,
         }
@@ -289,7 +291,8 @@ class Case:
             accepted = decided.decision != "reject" or self._takes_nothing(lesion, taken)
             decisions.append(LesionDecision(*lesion, accepted, decided.reason, taken if accepted else ""))
         rejected = {d.lesion for d in decisions if d.kind is LesionKind.T2 and not d.accepted}
-        words = {number: self.marks.change(number) for number in self.asked if number not in rejected}
+        shown = (number for number in self.asked if len(self.marks.voxels.get((LesionKind.T2, number), ())))
+        words = {number: self.marks.change(number) for number in shown if number not in rejected}
         changes = {number: CHANGE_WORDS[word] for number, word in words.items() if word}
         return Returned(tuple(decisions), labels, changes)
 
@@ -393,7 +396,41 @@ class Case:
         nx, ny, _ = self.canvas.shape
         return np.stack([voxels % nx, voxels // nx % ny, voxels // (nx * ny)], axis=1)
 
+    def _against_decisions(self) -> list[str]:
+        """Decisions that do not fit what is drawn in the place of a lesion. An adjudication has its own rules."""
+        found = []
+        for lesion in sorted(self.marks.proposed if self.dispute is None else ()):
+            (kind, number), place = lesion, self._original[lesion]
+            labels = self.marks.returned(kind)[place]
+            others, decision = set(labels.tolist()) - {0, number}, self.marks.decision(lesion).decision
+            x, y, z = (i + 1 for i in self._place(place)[0])
+            what = f"the {kind.value} lesion {number} at voxel {x}, {y}, {z}"
+            if decision == "reject" and others:
+                drawn = ", ".join(map(str, sorted(others)))
+                found.append(
+                    f"{what} is rejected, but {kind.value} {drawn} has voxels of it. Accept it if they are lesion, or "
+                    "erase them"
+                )
+            elif decision == "accept" and not labels.any():
+                found.append(f"{what} is accepted, but all its voxels are erased. Reject it, or undo the erasing")
+        return found
+
+    def _outside_brain(self) -> list[str]:
+        """A question for each lesion that is not rejected and lies outside the brain."""
+        found = []
+        for (kind, number), voxels in sorted(self.marks.voxels.items()):
+            rejected = self.marks.decision((kind, number)).decision == "reject"
+            if len(voxels) and not rejected and self._location(voxels) == OUTSIDE:
+                x, y, z = (i + 1 for i in self._place(voxels)[0])
+                found.append(
+                    f"the {kind.value} lesion {number} at voxel {x}, {y}, {z} lies outside the brain. It counts as it "
+                    "is; reject or erase it if it is no lesion of the brain"
+                )
+        return found
+
     def _location(self, voxels: Indices) -> str:
+        if 2 * np.count_nonzero(self.location[voxels]) < len(voxels):
+            return OUTSIDE
         zones = self.location[voxels].reshape(-1, 1, 1)
         line = Grid((len(voxels), 1, 1), np.eye(4))
         place = locate(LabelImage(np.ones((len(voxels), 1, 1), dtype=np.uint8), line), LabelImage(zones, line))

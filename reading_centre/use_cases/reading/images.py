@@ -8,8 +8,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from threading import Lock
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +47,8 @@ PANES: Mapping[str, tuple[str, Contrast]] = {
 }
 """Title and contrast of the panes, in their order."""
 SUBTRACTION, PREVIOUS = "subtraction", "previous_"
+CACHE: Final = "reading_room"
+"""Folder of the images within ``work/``."""
 _VERSION = 1  # of the cached files
 
 
@@ -179,7 +183,7 @@ class CaseImages:
         *,
         deface: bool,
     ) -> None:
-        self._cache = trial.work / "reading_room"
+        self._cache = trial.work / CACHE
         self._heads, self._item, self._previous = heads, item, previous
         self._canvas, self._deface = canvas, deface
 
@@ -234,11 +238,8 @@ class CaseImages:
         """
         item = self._shown(pane)
         path = self._cached(pane, item)
-        if path.is_file():
-            content = path.read_bytes()
-            header, _, voxels = content.partition(b"\n")
-            low, high = json.loads(header)
-            return Volume(voxels, (low, high))
+        if (kept := self._kept(path)) is not None:
+            return kept
         try:
             volume = self._made(pane.removeprefix(PREVIOUS), item)
         except (ReadingCentreError, OSError) as error:
@@ -247,16 +248,37 @@ class CaseImages:
                 f"expected the images of this case, found images that cannot be read ({type(error).__name__})",
                 hint="tell the reading centre the code of the case",
             ) from error
-        write_atomic(path, json.dumps(volume.window).encode() + b"\n" + volume.content, mode=0o600)
+        try:
+            write_atomic(path, json.dumps(volume.window).encode() + b"\n" + volume.content, mode=0o600)
+        except OSError as error:  # a full disk, or a folder of another user: the image is made again next time
+            _LOG.warning("a displayed image could not be kept (%s)", type(error).__name__)
         return volume
 
+    def _kept(self, path: Path) -> Volume | None:
+        """A cached image. None if there is none, or it is damaged or of another user of the system."""
+        try:
+            header, _, voxels = path.read_bytes().partition(b"\n")
+            low, high = json.loads(header)
+        except (OSError, ValueError, TypeError):
+            return None
+        return Volume(voxels, (low, high)) if len(voxels) == 2 * prod(self._canvas.shape) else None
+
     def _window(self, pane: str) -> tuple[int, int]:
-        path = self._cached(pane, self._shown(pane))
-        if not path.is_file():
+        try:
+            with self._cached(pane, self._shown(pane)).open("rb") as stream:  # without the voxels
+                low, high = json.loads(stream.readline())
+        except (OSError, ValueError, TypeError):
             return self.volume(pane).window
-        with path.open("rb") as stream:  # without the voxels
-            low, high = json.loads(stream.readline())
         return low, high
+
+    def files(self) -> set[Path]:
+        """The cached files of the visit, whether they are there or not.
+
+        Returns
+        -------
+        set of Path
+        """
+        return {self._cached(name, self._item) for name in (*PANES, SUBTRACTION) if self._has(name)}
 
     def _shown(self, pane: str) -> ReadingItem:
         item = self._previous if pane.startswith(PREVIOUS) else self._item

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from threading import RLock
 
 import numpy as np
@@ -132,6 +133,40 @@ class Opener:
         previous = self.previous_visit(item, ReadPurpose(assignment.purpose), assignment.reader)
         canvas = _stored_canvas(assignment) if assignment.opened_at else self._canvas(item.subject)
         _ = self._images(item, None if previous is None else previous.item, canvas).panes
+
+    def images_of(self, subject: str, visit: str) -> CaseImages:
+        """The displayed images of a visit for all its readers. Those of an opened case have their own canvas.
+
+        Parameters
+        ----------
+        subject, visit : str
+            Blinded code and visit label.
+
+        Returns
+        -------
+        CaseImages
+            None is made yet.
+        """
+        item = item_from_derivatives(self.trial.derivatives, subject, visit)
+        return self._images(item, None, self._canvas(subject))
+
+    def files_of(self, assignment: Assignment) -> set[Path]:
+        """The files of the displayed images of an opened case, whether they are there or not.
+
+        Parameters
+        ----------
+        assignment : Assignment
+
+        Returns
+        -------
+        set of Path
+            The images of the previous visit included.
+        """
+        item = item_from_derivatives(self.trial.derivatives, assignment.subject, assignment.visit)
+        canvas = _stored_canvas(assignment)
+        previous = self.previous_visit(item, ReadPurpose(assignment.purpose), assignment.reader)
+        items = [item] if previous is None else [item, previous.item]
+        return {path for one in items for path in self._images(one, None, canvas).files()}
 
     def _images(self, item: ReadingItem, previous: ReadingItem | None, canvas: Canvas) -> CaseImages:
         deface = self.protocol.reading.deface

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from threading import Lock, RLock
 from typing import Any, Final
 
+from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import ReadingCentreError, UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
@@ -76,10 +77,15 @@ class ReadingRoom:
         Returns
         -------
         Assignment or None
-            None for every other code.
+            None for every other code, and for an open assignment of an earlier role.
         """
         found = self.registry.assignments.find(code, reader) if code.isalnum() else None
-        return None if found is None or found.state is AssignmentState.WITHDRAWN else found
+        if found is None or found.state is AssignmentState.WITHDRAWN:
+            return None
+        person = self.people.account(reader)
+        adjudicates = person is not None and person.role is Role.ADJUDICATOR
+        of_role = (ReadPurpose(found.purpose) is ReadPurpose.ADJUDICATION) == adjudicates
+        return found if of_role or person is None or found.state is not AssignmentState.OPEN else None
 
     def case(self, assignment: Assignment) -> Case:
         """The opened case of an assignment.

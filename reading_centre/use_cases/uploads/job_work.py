@@ -24,6 +24,7 @@ from mri_pipeline.registry.job_records import Job, JobKind, JobState
 from reading_centre.use_cases.analysis.subject_reports import refresh_reports
 from reading_centre.use_cases.office.quality import quality_overview
 from reading_centre.use_cases.reading.agreement import write_agreement
+from reading_centre.use_cases.reading.prepare import prepare_images
 from reading_centre.use_cases.uploads.desk import ACCEPTED, settle_decided, upload_desk
 from reading_centre.use_cases.uploads.dummy_run.receive import ReceivedDummyRun, receive_dummy_run
 from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report
@@ -168,6 +169,7 @@ def _run(trial: Trial, job: Job) -> dict[str, Any]:
 
     batch = run_trial(trial.root, only_failed=job.wishes["only_failed"])
     refresh_reports(trial.root)
+    prepare_images(trial.root)
     analysed = sum(one.done and not one.unchanged for one in batch.outcomes)
     unchanged = sum(one.unchanged for one in batch.outcomes)
     notes = [f"subjects analysed: {analysed}, unchanged: {unchanged}, with a failure: {len(batch.failed)}"]

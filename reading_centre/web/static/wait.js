@@ -9,7 +9,7 @@ const PARTS = "main [role=status], main [data-renew]";
 const HEADERS = { "X-Automatic": "yes" };
 
 /** @param {Document} page */
-const waits = (page) => page.querySelector('script[src="/static/wait.js"]') !== null;
+const waits = (page) => page.querySelector('script[src$="/wait.js"]') !== null;
 
 /** @returns {Promise<boolean>} true if the job has not ended */
 async function renew() {

@@ -46,6 +46,13 @@ export class Api {
     return new Uint16Array(await (await this.request(path)).arrayBuffer());
   }
 
+  /** A label map. @param {string} path @param {number} size in voxels @returns {Promise<Uint16Array>} */
+  async labels(path, size) {
+    const labels = new Uint16Array(size);
+    for (const [start, length, , label] of (await this.get(path)).runs) labels.fill(label, start, start + length);
+    return labels;
+  }
+
   /** @param {string} path @param {any} body */
   async post(path, body) {
     const headers = { "Content-Type": "application/json", "X-Client": this.client };

@@ -184,6 +184,7 @@ export class Desk extends EventTarget {
   async decide(decision) {
     const lesion = this.target();
     if (!lesion || this.isSettled(lesion)) return;
+    if (decision === "accept" && !lesion.voxels && !this.reading.info.adjudication && !this.reading.anyIn(lesion)) { toast(TEXTS.messages.erased); return; }
     let reason = "";
     const { reasons } = this.reading.info;
     if (decision === "reject" && reasons.length) {
@@ -260,12 +261,12 @@ export class Desk extends EventTarget {
     return label || null;
   }
 
-  /** @param {string} kind @param {import("./reading.js").Run[]} runs @param {number} label that is selected then, or 0 */
-  change(kind, runs, label) {
+  /** @param {string} kind @param {import("./reading.js").Run[]} runs @param {number} label that is selected then, or 0 @param {any[]} more operations of the same step */
+  change(kind, runs, label, more = []) {
     if (!runs.length || !this.mayEdit()) return;
     if (!this.reading.fits(kind, runs)) { toast(TEXTS.messages.stale); return; }
     this.viewer.overlay.hidden.delete(kind);
-    this.edits.do([{ op: "voxels", kind, runs }]);
+    this.edits.do([{ op: "voxels", kind, runs }, ...more]);
     if (label) this.select(this.reading.lesion(kind, label), false);
   }
 

@@ -19,23 +19,9 @@ import { TEXTS } from "./texts.js";
 import { Toolbar } from "./toolbar.js";
 import { Viewer } from "./viewer.js";
 
-/** Case and label maps as the server has them now. @param {Api} api */
-async function loadMarks(api) {
-  const info = await api.get("case");
-  const maps = await Promise.all(info.kinds.map(({ id }) => api.voxels(`labels/${id}`)));
-  return { info, labels: new Map(info.kinds.map(({ id }, at) => [id, maps[at]])) };
-}
-
-/** Outlines of read A and read B by kind, with the numbers of the lesions. @param {Api} api @param {any} info */
-async function loadReads(api, info) {
-  const ids = info.kinds.map(({ id }) => id);
-  const maps = await Promise.all(["A", "B"].map((name) => Promise.all(ids.map((id) => api.voxels(`reads/${name}/${id}`)))));
-  return new Map(["A", "B"].map((name, at) => [name, new Map(ids.map((id, of) => [id, maps[at][of]]))]));
-}
-
-/** Confirmed lesions of the previous visit by kind. @param {Api} api @param {any} info */
-async function loadPrevious(api, info) {
-  return new Map(await Promise.all(info.confirmed_before.map(async (id) => [id, await api.voxels(`previous/${id}`)])));
+/** Label maps by kind. @param {Api} api @param {string} path @param {string[]} kinds @param {number} size in voxels */
+async function loadMaps(api, path, kinds, size) {
+  return new Map(await Promise.all(kinds.map(async (id) => /** @type {[string, Uint16Array]} */ ([id, await api.labels(`${path}/${id}`, size)]))));
 }
 
 /** Resolves when the panes are drawn. @param {Viewer} viewer @returns {Promise<void>} */
@@ -43,14 +29,19 @@ function drawn(viewer) {
   return new Promise((resolve) => { viewer.addEventListener("drawn", () => resolve(), { once: true }); });
 }
 
-/** Load the volumes, the first pane first. @param {Api} api @param {Viewer} viewer @param {Promise<Uint16Array>} first
- * @param {Promise<any>} marks loaded before the other panes */
-async function loadVolumes(api, viewer, first, marks) {
-  viewer.setVolume(viewer.panes[0], await first);
-  drawn(viewer).then(() => performance.mark("first-picture"));
-  await marks;
-  await Promise.all(viewer.panes.slice(1).map(async (pane) => viewer.setVolume(pane, await api.voxels(`volumes/${pane.info.volume}`))));
-  viewer.redraw({ image: true });
+/** Load the volumes, the first pane first. @param {Api} api @param {Viewer} viewer @param {Promise<Uint16Array>} first */
+async function loadVolumes(api, viewer, first) {
+  const [pane, ...others] = viewer.panes;
+  const loading = new Map([[pane.info.volume, first]]); // an adjudication shows an image three times
+  viewer.setVolume(pane, await first);
+  await drawn(viewer);
+  performance.mark("first-picture");
+  await Promise.all(others.map(async (other) => {
+    const { volume } = other.info;
+    if (!loading.has(volume)) loading.set(volume, api.voxels(`volumes/${volume}`));
+    viewer.setVolume(other, await loading.get(volume));
+  }));
+  viewer.redraw({});
   await drawn(viewer);
   performance.mark("all-panes");
 }
@@ -58,10 +49,10 @@ async function loadVolumes(api, viewer, first, marks) {
 /** Connect saving to the marks: what is done again after a conflict, and answers. */
 function connect(api, reading, sync, edits) {
   sync.reload = async (keepHistory) => {
-    const marks = await loadMarks(api);
-    reading.load(marks.info, marks.labels);
-    if (!keepHistory || !sync.ownsAllBefore(marks.info.next_number)) edits.reset();
-    return marks.info.next_number;
+    const info = await api.get("case");
+    reading.load(info, await loadMaps(api, "labels", info.kinds.map(({ id }) => id), reading.grid.size));
+    if (!keepHistory || !sync.ownsAllBefore(info.next_number)) edits.reset();
+    return info.next_number;
   };
   sync.redo = (op) => reading.do(op);
   sync.addEventListener("answer", (event) => reading.take(event.detail, sync.pending.map(({ op }) => op)));
@@ -82,28 +73,27 @@ function follow(desk, lease) {
 async function open() {
   const { assignment } = document.body.dataset;
   const api = new Api(assignment, clientId());
-  const lease = new Lease(api);
+  const stored = Journal.open(assignment).catch(() => null);
   const info = await api.get("case");
   const first = api.voxels(`volumes/${info.panes[0].volume}`);
-  const maps = first.then(() => Promise.all(info.kinds.map(({ id }) => api.voxels(`labels/${id}`)))); // the picture first
-  const journal = await Journal.open(assignment).catch(() => null);
   const grid = new Grid(info.shape, info.spacing_mm);
-  const empty = new Map(info.kinds.map(({ id }) => [id, new Uint16Array(grid.size)]));
-  const reading = new Reading(info, grid, empty);
+  const kinds = info.kinds.map(({ id }) => id);
+  const [labels, journal] = await Promise.all([loadMaps(api, "labels", kinds, grid.size), stored]);
+  const reading = new Reading(info, grid, labels);
+  const lease = new Lease(api);
   const sync = new Sync(api, journal, assignment);
   const edits = new Edits(reading, sync, journal);
   const viewer = new Viewer(byId("panes"), reading);
   const desk = new Desk({ api, reading, viewer, edits, sync });
   connect(api, reading, sync, edits);
-  const volumes = loadVolumes(api, viewer, first, maps);
+  build(desk, lease, journal, edits); // before the images: they get their final size
+  const volumes = loadVolumes(api, viewer, first);
 
-  const labels = await maps;
-  reading.load(info, new Map(info.kinds.map(({ id }, at) => [id, labels[at]])));
-  if (info.adjudication) reading.reads = await loadReads(api, info);
-  reading.previous = await loadPrevious(api, info);
+  for (const name of info.adjudication ? ["A", "B"] : []) reading.reads.set(name, await loadMaps(api, `reads/${name}`, kinds, grid.size));
+  reading.previous = await loadMaps(api, "previous", info.confirmed_before, grid.size);
+  reading.changed(); // the outlines of the reads were not there at the first drawing
   await sync.takeUp(info.next_number);
   await edits.restore();
-  build(desk, lease, journal, edits);
   await Promise.all([lease.ask(), volumes]);
   document.body.dataset.ready = "yes";
 }

@@ -15,6 +15,7 @@ export class Pane {
     this.volume = null;
     /** @type {Pane|null} pane of the previous visit, for the flicker */
     this.previous = null;
+    this.dirty = { image: true, marks: true };
     this.buffer = document.createElement("canvas");
     this.bufferTag = "";
     this.image = element("canvas", { class: "image", "aria-hidden": "true" });

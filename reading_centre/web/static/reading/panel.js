@@ -90,6 +90,7 @@ export class Panel {
   }
 
   placeOf(lesion) {
+    if (!lesion.voxels) return T.erased;
     return (T.places[lesion.location] ?? lesion.location) || (lesion.proposed ? "" : T.drawn);
   }
 
@@ -110,6 +111,7 @@ export class Panel {
     cells.forEach((cell, at) => { cell.textContent = texts[at]; });
     row.replaceChildren(...cells);
     row.dataset.state = state;
+    row.title = texts[3];
     row.setAttribute("aria-label", [TEXTS.kinds[lesion.kind], lesion.number, TEXTS.mm3(lesion.volume_mm3), texts[3], T.states[state]].join(" "));
     row.hidden = (this.filter === "open" && state !== "open") || (this.filter in TEXTS.kinds && this.filter !== lesion.kind);
   }
@@ -141,7 +143,7 @@ export class Panel {
   /** Show the selected lesion and the progress. */
   follow() {
     const { desk } = this;
-    const proposed = desk.reading.listed().filter((lesion) => lesion.proposed && lesion.voxels > 0);
+    const proposed = desk.reading.listed().filter((lesion) => lesion.proposed);
     const open = proposed.filter((lesion) => desk.reading.isUndecided(lesion)).length;
     this.progress.max = Math.max(proposed.length, 1);
     this.progress.value = proposed.length ? proposed.length - open : 1;
@@ -162,8 +164,9 @@ export class Panel {
     this.title.textContent = lesion ? `${TEXTS.kinds[lesion.kind]} ${lesion.number}` : "";
     this.title.dataset.kind = lesion?.kind ?? "";
     const reason = lesion?.reason ? info.reasons.find(({ code }) => code === lesion.reason)?.text ?? lesion.reason : "";
-    this.facts.textContent = !lesion ? T.none : [this.seenBy(lesion), TEXTS.mm3(lesion.volume_mm3), this.placeOf(lesion),
-      lesion.probability === null ? "" : T.probabilityOf(lesion.probability), T.states[this.stateOf(lesion)], reason].filter(Boolean).join(" · ");
+    const facts = !lesion ? [T.none] : [this.seenBy(lesion), TEXTS.mm3(lesion.volume_mm3), this.placeOf(lesion),
+      lesion.probability === null ? "" : T.probabilityOf(lesion.probability), T.states[this.stateOf(lesion)], reason];
+    this.facts.textContent = [...new Set(facts.filter(Boolean))].join(" · ");
     for (const node of this.decisions.children) {
       node.disabled = !lesion || lesion.settled || !this.desk.writable;
       node.setAttribute("aria-pressed", String(Boolean(lesion) && this.isPressed(node.dataset.action, lesion)));

@@ -34,10 +34,10 @@ export class Reading extends EventTarget {
     this.labels = labels;
     /** @type {Map<string, Lesion>} */
     this.lesions = new Map();
-    /** @type {Record<string, number>} highest label of each kind so far */
+    /** @type {Record<string, number>} highest number of each kind so far: every label has a lesion */
     this.highest = {};
     this.counts = info.counts;
-    for (const { id } of info.kinds) this.highest[id] = labels.get(id)?.reduce((high, label) => (label > high ? label : high), 0) ?? 0;
+    for (const { id } of info.kinds) this.highest[id] = 0;
     for (const lesion of info.lesions) this.put(lesion);
     this.changed();
   }
@@ -63,10 +63,10 @@ export class Reading extends EventTarget {
     return [...this.lesions.values()].filter((lesion) => lesion.voxels > 0 || lesion.proposed);
   }
 
-  /** @param {Lesion} lesion */
+  /** True also for a proposed lesion that was erased: it is rejected with a reason. @param {Lesion} lesion */
   isUndecided(lesion) {
-    if (!lesion.proposed || lesion.voxels === 0 || lesion.settled) return false;
-    const changeOpen = this.info.changes_asked && lesion.proposed_change !== null && lesion.change === null;
+    if (!lesion.proposed || lesion.settled) return false;
+    const changeOpen = this.info.changes_asked && lesion.voxels > 0 && lesion.proposed_change !== null && lesion.change === null;
     return lesion.decision === null || (lesion.decision === "accept" && changeOpen);
   }
 
@@ -125,6 +125,17 @@ export class Reading extends EventTarget {
     if (ends[0][1] !== ends[1][1] || ends[0][2] !== ends[1][2]) { ends[0][0] = 0; ends[1][0] = this.grid.shape[0] - 1; }
     if (ends[0][2] !== ends[1][2]) { ends[0][1] = 0; ends[1][1] = this.grid.shape[1] - 1; }
     return [low.map((c, axis) => Math.min(c, ends[0][axis])), high.map((c, axis) => Math.max(c, ends[1][axis] + 1))];
+  }
+
+  /** True if another lesion of its kind is in the box of an erased one. @param {Lesion} lesion */
+  anyIn(lesion) {
+    const [low, high] = lesion.box;
+    for (let z = low[2]; z < high[2]; z += 1) {
+      for (let y = low[1]; y < high[1]; y += 1) {
+        for (let x = low[0]; x < high[0]; x += 1) if (this.labelAt(lesion.kind, [x, y, z])) return true;
+      }
+    }
+    return false;
   }
 
   /** Indices of the voxels of a lesion, in order. @param {Lesion} lesion @returns {number[]} */

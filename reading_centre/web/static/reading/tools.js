@@ -190,7 +190,9 @@ class Join extends Tool {
     if (!other || other.number === target.number) { toast(TEXTS.messages.joinSelf); return; }
     if ([target, other].some((lesion) => lesion.decision === "reject")) { toast(TEXTS.messages.rejectedDraw); return; }
     const voxels = new Map(reading.voxelsOf(other).map((at) => [at, other.number]));
-    this.desk.change(target.kind, runsOf(voxels, target.number, this.desk.grid.shape[0]), target.number);
+    const old = { decision: other.decision, reason: other.reason }; // a proposed lesion is accepted as a part of the other one
+    const accepted = reading.info.adjudication || !reading.isUndecided(other) ? [] : [{ op: "decide", kind: other.kind, lesion: other.number, decision: "accept", reason: "", old }];
+    this.desk.change(target.kind, runsOf(voxels, target.number, this.desk.grid.shape[0]), target.number, accepted);
     viewer.redraw({ marks: true });
   }
 }

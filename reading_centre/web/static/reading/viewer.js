@@ -31,11 +31,11 @@ export class Viewer extends EventTarget {
     for (const pane of this.panes) pane.previous = this.panes.find((other) => other.info.id === `previous_${pane.info.id}`) ?? null;
     this.tool = null;
     this.hovered = null;
-    this.dirty = { image: true, marks: true };
     this.frame = 0;
     reading.addEventListener("change", () => this.redraw({ marks: true }));
-    new ResizeObserver(() => this.arrange()).observe(node);
+    this.arranged = [0, 0];
     this.arrange();
+    new ResizeObserver(() => { if (node.clientWidth !== this.arranged[0] || node.clientHeight !== this.arranged[1]) this.arrange(); }).observe(node);
   }
 
   scaleOf(pane) {
@@ -75,6 +75,7 @@ export class Viewer extends EventTarget {
     const [du, dv] = this.grid.pixelMm(this.plane);
     const width = this.node.clientWidth;
     const height = this.node.clientHeight;
+    this.arranged = [width, height];
     const scale = (columns, rows) => Math.min(width / columns / (nu * du), height / rows / (nv * dv));
     let best = { columns: 1, paired: false, scale: 0 };
     const offer = (columns, rows, paired) => { if (scale(columns, rows) > best.scale * (best.paired ? PAIRED_ADVANTAGE : 1.001)) best = { columns, paired, scale: scale(columns, rows) }; };
@@ -94,19 +95,21 @@ export class Viewer extends EventTarget {
     this.redraw({ image: true, marks: true });
   }
 
-  /** Plan a redraw. @param {{image?: boolean, marks?: boolean}} what */
-  redraw(what) {
-    this.dirty.image ||= Boolean(what.image);
-    this.dirty.marks ||= Boolean(what.marks || what.image);
+  /** Plan a redraw. @param {{image?: boolean, marks?: boolean}} what @param {Pane[]} panes all of them if not given */
+  redraw(what, panes = this.panes) {
+    for (const { dirty } of panes) {
+      dirty.image ||= Boolean(what.image);
+      dirty.marks ||= Boolean(what.marks || what.image);
+    }
     if (!this.frame) this.frame = requestAnimationFrame(() => this.draw());
   }
 
   draw() {
     this.frame = 0;
-    const { image, marks } = this.dirty;
-    this.dirty = { image: false, marks: false };
     for (const pane of this.shown()) {
       const resized = pane.resize();
+      const { image, marks } = pane.dirty;
+      pane.dirty = { image: false, marks: false };
       if (image || resized) pane.drawImage(this.view, this.plane);
       if (marks || resized) this.drawMarks(pane);
     }
@@ -164,6 +167,6 @@ export class Viewer extends EventTarget {
   /** @param {Pane} pane @param {Uint16Array} volume */
   setVolume(pane, volume) {
     pane.volume = volume;
-    this.redraw({ image: true });
+    this.redraw({ image: true }, this.panes.filter((shown) => shown === pane || shown.previous === pane));
   }
 }

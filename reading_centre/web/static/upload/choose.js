@@ -1,5 +1,6 @@
-/** Files that a person has chosen or dropped: a folder becomes one tar archive, an archive stays as it is. */
+/** Files that a person has chosen or dropped: they become one tar archive. An archive that is not read here stays as it is. */
 
+import { filesOfArchive } from "./archive.js";
 import { UnreadError, mayBeDicom, withoutNames } from "./dicom.js";
 import { tarOf } from "./tar.js";
 import { TEXTS } from "./texts.js";
@@ -26,19 +27,43 @@ export class Chosen {
    * @returns {Promise<Chosen | null>} null if there is nothing to send
    */
   static async of(found, identity, report) {
-    const files = found.filter(({ path }) => !HIDDEN.test(path)).sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+    const files = inOrder(found);
     if (!files.length) return null;
     const facts = files.map(({ file }) => [file.size, file.lastModified]);
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(facts)));
     const content = [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-    if (files.length === 1 && ARCHIVE.test(files[0].file.name)) {
-      return new Chosen(files[0].file, content, TEXTS.archive(files[0].file.size), 1);
+    if (files.length === 1 && ARCHIVE.test(files[0].file.name)) return Chosen.ofArchive(files[0].file, content, identity, report);
+    const blobs = files.map(({ file }) => file);
+    return Chosen.ofFiles(await namesRemoved(blobs, identity, report) ?? { blobs, whole: blobs.length }, content);
+  }
+
+  /** @param {File} archive @param {string} content @param {import("./identity.js").Identity} identity @param {(done: number, of: number) => void} report */
+  static async ofArchive(archive, content, identity, report) {
+    let why = TEXTS.unread.dicom;
+    try {
+      const files = inOrder(await filesOfArchive(archive, (done) => report(done, 0)));
+      if (files.some(({ path }) => ARCHIVE.test(path))) throw new UnreadError(TEXTS.unread.nested);
+      if (!files.length) throw new UnreadError(TEXTS.unread.empty);
+      const cleaned = await namesRemoved(files.map(({ file }) => file), identity, report);
+      if (cleaned) return Chosen.ofFiles(cleaned, content);
+    } catch (error) {
+      if (!(error instanceof UnreadError)) throw error;
+      why = error.message;
     }
-    const { blobs, whole, leftOut } = await namesRemoved(files.map(({ file }) => file), identity, report);
+    return new Chosen(archive, content, TEXTS.archive(archive.size, why), 1);
+  }
+
+  /** @param {{ blobs: Blob[], whole: number, leftOut: number }} files @param {string} content */
+  static ofFiles({ blobs, whole, leftOut }, content) {
     if (!blobs.length) return null;
     const blob = tarOf(blobs);
     return new Chosen(blob, content, TEXTS.files(blobs.length, whole, leftOut, blob.size), whole);
   }
+}
+
+/** Files without those of the system, in the order of their paths. @template {{ path: string }} T @param {T[]} files */
+function inOrder(files) {
+  return files.filter(({ path }) => !HIDDEN.test(path)).sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
 }
 
 /**
@@ -58,8 +83,8 @@ export async function filesOfDrop(items) {
 /**
  * The files without names. If one of the DICOM files cannot be read here, all are sent as they are: pseudonyms and names
  * of one patient would look like two patients.
- * @param {File[]} files @param {import("./identity.js").Identity} identity @param {(done: number, of: number) => void} report
- * @returns {Promise<{ blobs: Blob[], whole: number, leftOut: number }>}
+ * @param {Blob[]} files @param {import("./identity.js").Identity} identity @param {(done: number, of: number) => void} report
+ * @returns {Promise<{ blobs: Blob[], whole: number, leftOut: number } | null>} null if they are sent as they are
  */
 async function namesRemoved(files, identity, report) {
   const blobs = [];
@@ -71,7 +96,7 @@ async function namesRemoved(files, identity, report) {
       if (blob) blobs.push(blob);
     } catch (error) {
       if (!(error instanceof UnreadError)) throw error;
-      if (mayBeDicom(new Uint8Array(await file.slice(0, 132).arrayBuffer()))) return { blobs: files, whole: files.length, leftOut: 0 };
+      if (mayBeDicom(new Uint8Array(await file.slice(0, 132).arrayBuffer()))) return null;
       blobs.push(file);
       whole += 1;
     }

@@ -292,7 +292,7 @@ function metaOf(reader) {
 /**
  * Position after the pixel data. Padding that follows may hold anything and is not sent. An end that is missing is left to the
  * reading centre.
- * @param {File} file @param {number} at of the pixel data @param {boolean} explicit
+ * @param {Blob} file @param {number} at of the pixel data @param {boolean} explicit
  * @returns {Promise<number>} throws UnreadError for a file with other elements after the pixel data
  */
 async function endOfPixels(file, at, explicit) {
@@ -308,7 +308,7 @@ async function endOfPixels(file, at, explicit) {
   return place;
 }
 
-/** Position after compressed frames. @param {File} file @param {number} place of the first item */
+/** Position after compressed frames. @param {Blob} file @param {number} place of the first item */
 async function afterFragments(file, place) {
   while (place + 8 <= file.size) {
     const { tag, length } = new Reader(new Uint8Array(await file.slice(place, place + 8).arrayBuffer()), 0, false, true).head();
@@ -322,7 +322,7 @@ async function afterFragments(file, place) {
 
 /**
  * A DICOM file without what names a person.
- * @param {File} file @param {import("./identity.js").Identity} identity
+ * @param {Blob} file @param {import("./identity.js").Identity} identity
  * @returns {Promise<Blob | null>} null for what is not sent: other objects than images of MR, and images with text burned in
  * @throws {UnreadError} if it is not read here, or if a text that is sent holds an identity
  */
@@ -338,7 +338,7 @@ export async function withoutNames(file, identity) {
   }
 }
 
-/** @param {File} file @param {Uint8Array} bytes its first ones @param {import("./identity.js").Identity} identity */
+/** @param {Blob} file @param {Uint8Array} bytes its first ones @param {import("./identity.js").Identity} identity */
 async function cleaned(file, bytes, identity) {
   const whole = bytes.length >= file.size;
   if (!isDicom(bytes)) throw new UnreadError("no DICOM file");
