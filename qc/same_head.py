@@ -15,6 +15,9 @@ from qc.findings import Finding
 SAME_HEAD: Final = f"{CHANGE}same_head"
 """Rule of the head of the subject's other visits."""
 
+AGREEMENT: Final = "head_agreement"
+"""Name of `HeadMatch.agreement` among the measures of the FLAIR."""
+
 
 @dataclass(frozen=True)
 class HeadMatch:
@@ -65,9 +68,11 @@ def judge_head(match: HeadMatch, limit: QualityLimit) -> Finding:
     """
     message = (
         f"{Contrast.FLAIR.value}: expected the head of visit {match.visit} with an agreement of at least "
-        f"{limit.value:g}, found {match.agreement:.2f}: one of the two visits may show another head"
+        f"{limit.value:g}, found {match.agreement:.2f}"
     )
-    action = limit.action if match.agreement < limit.value else None
+    action = None
+    if match.agreement < limit.value:
+        action, message = limit.action, f"{message}: one of the two visits may show another head"
     return Finding(
         SAME_HEAD, action, message, Contrast.FLAIR, round(match.agreement, 3), limit.value, "", limit.ask
     )

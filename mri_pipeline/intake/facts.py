@@ -40,6 +40,9 @@ class InstanceFacts(BaseModel):
     study_key, series_key, instance_key, scanner_key, frame_of_reference_key : str
         HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret. Equal identities have equal
         keys, and a key does not reveal the identity.
+    earlier_scanner_key : str
+        `scanner_key` as versions up to 0.3.0 computed it, with placeholders of serial number and station name; empty if
+        it is the same.
     serial_key, station_key : str
         Digests of the serial number and the station name, each empty if it is not stated or a placeholder. A serial
         number of one repeated character is not stated. Without both, `scanner_key` is that of a model.
@@ -89,6 +92,7 @@ class InstanceFacts(BaseModel):
     series_key: str
     instance_key: str
     scanner_key: str
+    earlier_scanner_key: str = ""
     serial_key: str = ""
     station_key: str = ""
     frame_of_reference_key: str = ""

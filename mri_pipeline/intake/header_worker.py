@@ -245,12 +245,14 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
     serial, station = (part if _significant(part) else "" for part in scanner[2:])
     if len(set(_significant(serial))) < 2:  # one repeated character, as de-identification leaves it
         serial = ""
+    machine = [*scanner[:2], serial, station]
     return {
         "study_key": digest(key, "uid", _required(dataset, "StudyInstanceUID")),
         "series_key": digest(key, "uid", _required(dataset, "SeriesInstanceUID")),
         "instance_key": digest(key, "uid", _required(dataset, "SOPInstanceUID")),
         "frame_of_reference_key": digest(key, "uid", str(dataset.get("FrameOfReferenceUID", ""))),
-        "scanner_key": digest(key, "scanner", "|".join(scanner)),
+        "scanner_key": digest(key, "scanner", "|".join(machine)),
+        "earlier_scanner_key": "" if machine == scanner else digest(key, "scanner", "|".join(scanner)),
         "serial_key": serial and digest(key, "serial", serial),
         "station_key": station and digest(key, "station", station),
     }

@@ -11,7 +11,7 @@ from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
-from qc.same_head import SAME_HEAD, HeadMatch, judge_head, match_head
+from qc.same_head import AGREEMENT, SAME_HEAD, HeadMatch, judge_head, match_head
 from reading_centre.use_cases.uploads import visit_intake
 from reading_centre.use_cases.uploads.quarantine import list_quarantine, release_upload
 from tests.unit.ingest_trial import ingest, new_trial, opened, upload
@@ -88,6 +88,20 @@ def test_the_nearest_other_visit_is_compared(trial, tmp_path, monkeypatch):
     for number, visit in ((84, "wk12"), (28, "wk04"), (168, "wk24")):
         assert not [q for q in ingest(trial, upload(tmp_path / visit, day=number), visit).queries if "head" in q]
     assert [visit for visit, *_ in compared] == ["wk00", "wk00", "wk12"]
+
+
+def test_an_agreement_within_the_limit_is_stored(trial, tmp_path, monkeypatch):
+    agreeing(monkeypatch, 0.876)
+    result = ingest(trial, upload(tmp_path / "up", day=28), "wk04")
+    assert not [text for text in (*result.queries, *result.notes) if "head of" in text or "same head" in text]
+    with opened(trial) as registry:
+        values = {one.visit: one.values["FLAIR"].get(AGREEMENT) for one in registry.measures.all()}
+        (entry,) = [e for e in registry.audit_trail() if "same_head" in e.details]
+    assert values == {"wk00": None, "wk04": 0.876}
+    assert entry.target.endswith("wk04")
+    assert entry.details["same_head"] == (
+        "FLAIR: expected the head of visit wk00 with an agreement of at least 0.5, found 0.88"
+    )
 
 
 def test_without_a_brain_no_head_is_compared(trial, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from qc.gate import CheckedUpload
 from qc.headers import HeaderChecks
 from qc.measure_record import measure_record
 from qc.protocol_change import PreviousScan
-from qc.same_head import judge_head, match_head, not_compared
+from qc.same_head import AGREEMENT, judge_head, match_head, not_compared
 from qc.scan_profile import ScanProfile, profile_of_record
 from reading_centre.use_cases.uploads.desk import UploadDesk
 from workflows.intake import IntakeJob, run_intake
@@ -126,6 +126,9 @@ def decide_upload(desk: UploadDesk, upload: Path, work: Path, context: UploadCon
         decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
     identity = _identity(checked, decided, context.before_infusion)
     head = _judge_head(desk, context, decided, measures)
+    if head is not None and head.measured is not None:
+        flair = Contrast.FLAIR.value
+        measures = {**measures, flair: {**measures[flair], AGREEMENT: head.measured}}
     return DecidedUpload(decided, identity, checked.headers, checked.study_day, measures, head)
 
 

@@ -117,6 +117,8 @@ def _compare(
         target = f"{context.code} {context.visit}"
         desk.registry.audit(AuditAction.UPLOAD_OF_ANOTHER_SUBJECT, target=target, details={"scans": elsewhere})
     remarks = _remarks(context)
+    if upload.head is not None and upload.head.action is None:  # a violation is a query, and no comparison a note
+        remarks["same_head"] = upload.head.message
     if context.patient_changed and any(finding.rule == "patient" for finding in found):
         found = tuple(finding for finding in found if finding.rule != "patient")
         remarks["patient_changed"] = context.patient_changed
