@@ -38,10 +38,6 @@ _SIGNS = (
 _TOKEN = re.compile(rf"[a-z]+|[{_PLUS}{_MINUS}{_BOTH}{_UNCLEAR}{_ASIDE}{_BREAK}{_HYPHEN}]")
 _SENSE = re.compile(r"(?<![a-z])(?<!cs[ _-])(?<!compressed[ _-])(?<!c-)sense(?![a-z])", re.IGNORECASE)
 _PHILIPS = re.compile(r"t1w_|[tf]fe|(?<![a-z])wip(?![a-z])", re.IGNORECASE)
-_ZERO_BEHIND = re.compile(
-    rf"(?<![a-z])([a-z]+)(\s*){_ZERO}(?![.,]?\d|\s*(?:m?s|sec|min|deg|grad|ml|cc|mmol)(?![a-z])|[a-z])(\s*$)?"
-)
-_ZERO_BEFORE = re.compile(rf"(?<![a-z\d.,]){_ZERO}\s*([a-z]+)")
 _DOSE = re.compile(r"(?P<amount>\d+(?:[.,]\d+)?)\s*(?:ml|cc|mmol)(?![a-z]|\s*/\s*(?:m?l|s))")
 
 
@@ -162,22 +158,13 @@ def _tokens(name: str) -> list[str]:
     text = re.sub(f"[{_MINUS}{_UNCLEAR}{_ASIDE}{_HYPHEN}]", " ", name)
     if not _PHILIPS.search(text):
         text = _SENSE.sub(_catalan_or_philips, text)
-    text = _ZERO_BEHIND.sub(_nil_behind, _plain(text).replace("_", " "))
-    text = _ZERO_BEFORE.sub(lambda zero: f" zero {zero[1]}" if _phrase([zero[1]], "agents") else zero[0], text)
+    text = _plain(text).replace("_", " ")
     for pattern, replacement in _SIGNS:
         text = pattern.sub(replacement, text)
     found = _TOKEN.findall(text)
     found = [_MINUS if t == _HYPHEN and _agent(found[i + 1 :]) else t for i, t in enumerate(found)]
     found = [t for t in found if t != _HYPHEN]  # "Gd -fs": the sign of another word
     return [t for i, t in enumerate(found) if t != _BREAK or _phrase(found[i - 1 : i], "agents")]
-
-
-def _nil_behind(zero: re.Match[str]) -> str:
-    """Mark a zero behind the agent: "KM0" and "KM 0" at the end deny it, "KM 0 fs" may mean something else."""
-    word, space, end = zero.groups()
-    if not _phrase([word], "agents"):
-        return zero[0]
-    return f"{word} nil " if not space or end is not None else f"{word} {_ASIDE} "
 
 
 def _catalan_or_philips(sense: re.Match[str]) -> str:
