@@ -85,13 +85,14 @@ class ComplianceReport:
         Raises
         ------
         ComplianceError
-            With all reasons in one line.
+            With all reasons in one line, and what to do for each.
         """
         reasons = self.of(Action.REFUSE)
         if reasons:
+            to_do = "; ".join(dict.fromkeys(finding.to_do for finding in reasons if finding.to_do))
             raise ComplianceError(
                 "; ".join(finding.message for finding in reasons),
-                hint="check the limits under [acquisition] in trial.toml, or repeat the scan according to the protocol",
+                hint=to_do or "check the limits in trial.toml, or repeat the scan according to the protocol",
             )
 
     def overruled(self) -> ComplianceReport:

@@ -70,6 +70,8 @@ class InstanceFacts(BaseModel):
         nothing.
     burned_in : bool
         True if the header states that text is burned into the image.
+    lossy : bool
+        True if the image was compressed with loss at any time.
     rows, columns : int
         Size of the matrix.
     frames_differ : bool
@@ -127,6 +129,7 @@ class InstanceFacts(BaseModel):
     echo_number: int | None = None
     contrast_agent: bool | None = None
     burned_in: bool = False
+    lossy: bool = False
     rows: int = 0
     columns: int = 0
     frames_differ: bool = False

@@ -67,6 +67,7 @@ def header_values(dataset: Dataset) -> dict[str, Any]:
         "rows": int(dataset.get("Rows", 0) or 0),
         "columns": int(dataset.get("Columns", 0) or 0),
         "burned_in": text(dataset.get("BurnedInAnnotation")).upper() == "YES",
+        "lossy": text(dataset.get("LossyImageCompression")) == "01",
         **_identification(dataset),
         **_times(dataset),
         **_physics(dataset),

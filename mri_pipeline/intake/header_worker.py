@@ -117,7 +117,7 @@ def _report(index: int, path: Path, dataset: Dataset, key: bytes, browser_key: b
     try:
         odd = repair_numbers(dataset)
         values = header_values(dataset)
-        odd += _field_of_unknown_unit(dataset, values)
+        odd += _field_of_unknown_unit(dataset, values) + _inverted(dataset)
     except Exception:
         if header_kind(dataset) in _MR_KINDS:
             raise
@@ -142,6 +142,12 @@ def _field_of_unknown_unit(dataset: Dataset, values: dict[str, Any]) -> tuple[Od
     is_image = values["kind"] in _MR_KINDS
     if is_image and values["field_strength_t"] is None and dataset.get("MagneticFieldStrength"):
         return (OddValue("MagneticFieldStrength", "a number that may be millitesla or gauss"),)
+    return ()
+
+
+def _inverted(dataset: Dataset) -> tuple[OddValue, ...]:
+    if str(dataset.get("PhotometricInterpretation", "")).strip().upper() == "MONOCHROME1":
+        return (OddValue("PhotometricInterpretation", "inverted grey levels (MONOCHROME1)"),)
     return ()
 
 

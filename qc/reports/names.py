@@ -24,6 +24,7 @@ _RULES: Final = {
     "gap": "Gap between slices",
     "in_plane_2d": "In-plane voxel size",
     "coverage": "Coverage",
+    "lossy_compression": "Lossy compression",
     "contrast_recognised": "Contrast recognition",
     "contrast_timing": "Before or after contrast",
     "enhancement": "Enhancement",

@@ -124,7 +124,9 @@ def test_a_header_value_that_is_no_finite_number_is_not_stated(tmp_path, monkeyp
     def run(folder, out, timeout_s):
         code = convert(folder, out, timeout_s)
         (sidecar,) = out.glob("*.json")
-        lines = '{\n\t"EchoTime": nan,\n\t"FlipAngle": 90,\n\t"PixelBandwidth": -inf,\n\t"SliceThickness": 1e999,\n'
+        lines = (
+            '{\n\t"EchoTime": nan,\n\t"FlipAngle": 90,\n\t"PixelBandwidth": -inf,\n\t"SliceThickness": 1e999,\n'
+        )
         sidecar.write_text(f'{lines}\t"RepetitionTime": NaN,\n\t"InversionTime": inf\n}}\n')
         return code
 
@@ -136,7 +138,9 @@ def test_an_infinite_field_strength_in_the_headers_is_not_in_the_sidecar(tmp_pat
     files = factory.write_series(tmp_path / "in", factory.T1)
     whole = expected(geometry(files))
     for path in files:  # dcm2niix writes inf
-        path.write_bytes(path.read_bytes().replace(b"\x18\x00\x87\x00DS\x04\x001.5 ", b"\x18\x00\x87\x00DS\x06\x001e999 "))
+        path.write_bytes(
+            path.read_bytes().replace(b"\x18\x00\x87\x00DS\x04\x001.5 ", b"\x18\x00\x87\x00DS\x06\x001e999 ")
+        )
     sidecar = convert_series(tmp_path / "in", whole, what="T1w").sidecar
     assert "MagneticFieldStrength" not in sidecar
     assert sidecar["EchoTime"] == 0.012

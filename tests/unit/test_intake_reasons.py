@@ -1,5 +1,6 @@
 """Odd series have a reason of their own: rounded times, jitter, aborted runs, copies, echoes of equal time."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from mri_pipeline.core.errors import ComplianceError
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
@@ -23,7 +25,7 @@ from mri_pipeline.intake.series import Series, group_series
 from mri_pipeline.intake.unwanted import Unwanted
 from qc.compliance import UploadPurpose, check_compliance
 from qc.coverage import odd_slices
-from qc.findings import ComplianceReport
+from qc.findings import SEND_AGAIN, ComplianceReport
 from tests.unit import dicom_factory as factory
 from tests.unit.gate_steps import check_upload, convert_checked
 from tests.unit.series_facts import AXIAL, IR, instances, t1, timed
@@ -57,6 +59,47 @@ def one(facts: list[InstanceFacts]) -> Series:
     (series,) = group_series(facts)
     assert series.geometry is not None
     return series
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"image_type": ("DERIVED", "SECONDARY", "MPR")}, "derived or reformatted, not an original acquisition"),
+        ({"burned_in": True}, "an image with text burned into it"),
+        ({"description": "flair orbita orbit"}, "not of the head"),
+    ],
+)
+def test_a_series_that_would_be_the_missing_one_is_named_with_its_reason(changes, reason):
+    other = changed(t2("mpr", start=90.0), image_type=("DERIVED", "SECONDARY", "MPR"))  # has another timing
+    for facts in (FLAIR, changed(FLAIR, **changes)):
+        findings = report(facts, t2("t2"), other).findings
+        messages = [f.message for f in findings if f.rule == "sequence" and f.contrast is Contrast.FLAIR]
+        if facts is FLAIR:
+            assert messages == ["FLAIR: series 1 is FLAIR by TR 9000, TE 110, TI 2500 ms"]
+        else:
+            assert messages == [f"expected FLAIR, found T2w (series 1 is {reason})"]
+    (missing,) = [f for f in findings if f.rule == "sequence" and f.contrast is Contrast.T1W_GD]
+    assert missing.message == "expected ce-gadolinium_T1w, found T2w"
+
+
+def test_a_refusal_says_what_to_do_for_each_reason():
+    cut = changed(FLAIR, field_strength_t=1.0)[:5] + changed(FLAIR, field_strength_t=1.0)[6:]
+    with pytest.raises(ComplianceError) as caught:
+        report(cut, t2("t2")).require()
+    assert caught.value.hint == "use a scanner of at least 1.5 T, and send its scans; " + SEND_AGAIN
+
+
+def test_lossy_compression_is_a_query(tmp_path):
+    lossy = replace(factory.T2, extra={"LossyImageCompression": "01"})
+    checked = check_upload(
+        factory.write_visit(tmp_path / "up", (factory.FLAIR, lossy)),
+        protocol=parse_protocol(protocol_text()),
+        work_dir=tmp_path / "work",
+        secret=b"0" * 16,
+        purpose=UploadPurpose.VISIT,
+    )
+    (query,) = [f for f in checked.compliance.of(Action.QUERY) if f.rule == "lossy_compression"]
+    assert query.message == "T2w: expected an image without lossy compression, found one compressed with loss"
 
 
 @pytest.mark.parametrize("echoes", [(94.4999, 94.5001), (93.9, 94.1), (94.49, 94.51)])

@@ -214,7 +214,11 @@ def test_a_t1_without_enhancement_keeps_its_scanner(tmp_path, images_say):
         sent, protocol=PROTOCOL, work_dir=tmp_path / "work", secret=b"0" * 16, purpose=UploadPurpose.VISIT
     )
     written = write_scans(
-        checked, raw=RawDataset(tmp_path / "raw"), protocol=PROTOCOL, visit="wk04", blinding=Blinding("AB12", b"0" * 16)
+        checked,
+        raw=RawDataset(tmp_path / "raw"),
+        protocol=PROTOCOL,
+        visit="wk04",
+        blinding=Blinding("AB12", b"0" * 16),
     )
     (elsewhere,) = written.profile.others.items()
     assert elsewhere[0] is AFTER
