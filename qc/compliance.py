@@ -84,6 +84,7 @@ def check_compliance(
         findings.append(_whole(contrast, geometry, required=contrast in required))
         findings += _geometry_limits(contrast, choice.recognised.series, geometry, protocol)
         findings += _lossy(contrast, choice.recognised.series)
+        findings += _copies(contrast, choice.recognised.series)
         if choice.doubtful:
             findings.append(Finding("contrast_recognised", Action.QUERY, choice.evidence, contrast))
         if choice.timing_query:
@@ -175,6 +176,17 @@ def _lossy(contrast: Contrast, series: Series) -> list[Finding]:
         return []
     message = f"{contrast.value}: expected an image without lossy compression, found one compressed with loss"
     return [Finding("lossy_compression", Action.QUERY, message, contrast)]
+
+
+def _copies(contrast: Contrast, series: Series) -> list[Finding]:
+    """A query on images that were sent several times with different pixels."""
+    if not series.copies_differ:
+        return []
+    message = (
+        f"{contrast.value}: expected equal pixels of images that were sent several times, found different ones in "
+        f"{series.label}; the first ones are used"
+    )
+    return [Finding("copies_differ", Action.QUERY, message, contrast)]
 
 
 def _whole(contrast: Contrast, geometry: Geometry, *, required: bool) -> Finding:

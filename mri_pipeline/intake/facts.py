@@ -46,6 +46,8 @@ class InstanceFacts(BaseModel):
     serial_key, station_key : str
         Digests of the serial number and the station name, each empty if it is not stated or a placeholder. A serial
         number of one repeated character is not stated. Without both, `scanner_key` is that of a model.
+    pixels_key : str
+        Digest of the pixel data as stored; empty if they are compressed.
     person_keys : tuple of 3 str
         Digests of patient number, name and birth date, each empty if it is not stated. Spaces, carets and case of a
         name have no influence. Digests of the pseudonyms of a site's browser begin with another letter
@@ -98,6 +100,7 @@ class InstanceFacts(BaseModel):
     serial_key: str = ""
     station_key: str = ""
     frame_of_reference_key: str = ""
+    pixels_key: str = ""
     person_keys: tuple[str, str, str] = ("", "", "")
     pseudonym_keys: tuple[str, str, str] = ("", "", "")
     study_day: Annotated[int | None, Hidden] = None

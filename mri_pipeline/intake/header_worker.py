@@ -134,7 +134,12 @@ def _report(index: int, path: Path, dataset: Dataset, key: bytes, browser_key: b
         if not isinstance(error, TruncatedError):
             raise
         fault, detail = Fault.TRUNCATED, str(error)
-    facts = InstanceFacts(path=path, **values, **_keys(dataset, key), **_person_keys(dataset, key, browser_key))
+    keys = {
+        **_keys(dataset, key),
+        **_person_keys(dataset, key, browser_key),
+        "pixels_key": _pixels_key(dataset, key),
+    }
+    facts = InstanceFacts(path=path, **values, **keys)
     return FileReport(index=index, facts=facts, fault=fault, detail=detail)
 
 
@@ -262,6 +267,14 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
         "serial_key": serial and digest(key, "serial", serial),
         "station_key": station and digest(key, "station", station),
     }
+
+
+def _pixels_key(dataset: Dataset, key: bytes) -> str:
+    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", _IMPLICIT_LITTLE)))
+    if "PixelData" not in dataset or (syntax.is_compressed and syntax.is_encapsulated):
+        return ""
+    data: bytes = dataset["PixelData"].value or b""
+    return hashlib.blake2b(data, digest_size=8, key=hashlib.sha256(key).digest()).hexdigest()
 
 
 def _significant(name: str) -> str:

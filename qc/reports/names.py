@@ -25,6 +25,7 @@ _RULES: Final = {
     "in_plane_2d": "In-plane voxel size",
     "coverage": "Coverage",
     "lossy_compression": "Lossy compression",
+    "copies_differ": "Copies with other pixels",
     "contrast_recognised": "Contrast recognition",
     "contrast_timing": "Before or after contrast",
     "enhancement": "Enhancement",

@@ -89,6 +89,53 @@ def test_a_refusal_says_what_to_do_for_each_reason():
     assert caught.value.hint == "use a scanner of at least 1.5 T, and send its scans; " + SEND_AGAIN
 
 
+def copied(facts: list[InstanceFacts], start: str = "q", **values: Any) -> list[InstanceFacts]:
+    """The images sent again under new UIDs."""
+    uids = {"series_key": "again", "instance_key": lambda n: f"again{n}", "path": lambda n: Path(f"again{n}")}
+    return changed(facts, **(uids | {"pixels_key": lambda n: f"{start}{n}"} | values))
+
+
+@pytest.mark.parametrize(
+    ("again", "differ"),
+    [
+        (lambda facts: copied(facts, "p"), False),
+        (copied, True),
+        (lambda facts: copied(facts)[:3], True),
+        (lambda facts: copied(facts, series_key=facts[0].series_key), True),
+        (lambda facts: changed(facts[4:5], pixels_key="other"), True),
+        (lambda facts: changed(facts[4:5], pixels_key=""), False),  # compressed
+        (lambda facts: copied(facts, image_type=("ORIGINAL", "PRIMARY", "M", "NORM")), False),
+        (lambda facts: copied(facts, acquired_s=900.0), False),
+    ],
+)
+def test_copies_with_other_pixels_are_a_query(again, differ):
+    first = changed(t2("a"), pixels_key=lambda n: f"p{n}")
+    found = report(FLAIR, first, again(first)).of(Action.QUERY)
+    expected = (
+        "T2w: expected equal pixels of images that were sent several times, found different ones in series 1; the "
+        "first ones are used"
+    )
+    assert [f.message for f in found if f.rule == "copies_differ"] == [expected] * differ
+
+
+def test_the_pixels_of_two_files_are_compared(tmp_path):
+    spec = replace(factory.FLAIR, shape=(16, 12, 12))
+    folder = factory.write_visit(tmp_path / "up", (spec,))
+    path = min(folder.iterdir())
+    image = pydicom.dcmread(path)
+    for name, pixels in (("equal", image.pixel_array), ("other", image.pixel_array + 1)):
+        image.PixelData = pixels.tobytes()
+        image.save_as(folder / f"z_{name}.dcm")
+        checked = check_upload(
+            folder,
+            protocol=parse_protocol(protocol_text()),
+            work_dir=tmp_path / name,
+            secret=b"0" * 16,
+            purpose=UploadPurpose.VISIT,
+        )
+        assert checked.chosen[Contrast.FLAIR].recognised.series.copies_differ is (name == "other")
+
+
 def test_lossy_compression_is_a_query(tmp_path):
     lossy = replace(factory.T2, extra={"LossyImageCompression": "01"})
     checked = check_upload(

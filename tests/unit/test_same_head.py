@@ -38,6 +38,39 @@ def test_the_same_head_in_another_position_agrees():
     assert match_head(moved, flair, "wk00").agreement > 0.9
 
 
+def test_a_mirrored_head_is_a_query_that_says_so():
+    flair = load_image(TEST_IMAGES / "sub-phantom_ses-wk04_FLAIR.nii.gz").reoriented("RAS")
+    affine = flair.grid.affine.copy()
+    affine[:3, 3] += (6.0, -4.0, 3.0)
+    mirrored = Image(np.ascontiguousarray(flair.data[::-1]), Grid(flair.grid.shape, affine))
+    match = match_head(mirrored, flair, "wk00")
+    assert match.mirrored is not None
+    assert match.agreement < 0.7 < match.mirrored
+    finding = judge_head(match, LIMIT)
+    assert (finding.rule, finding.action) == (SAME_HEAD, Action.QUERY)
+    assert "expected left and right as at visit wk00" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("agreement", "mirrored", "action", "text"),
+    [
+        (
+            0.55,
+            0.9,
+            Action.QUERY,
+            "of the mirrored image (0.90 instead of 0.55): one of the two visits may be mirrored",
+        ),
+        (0.3, 0.42, Action.QUERY, "found 0.30: one of the two visits may show another head"),
+        (0.6, 0.5, None, "found 0.60"),
+        (0.9, None, None, "found 0.90"),
+    ],
+)
+def test_a_better_agreement_of_the_mirror_image_decides(agreement, mirrored, action, text):
+    finding = judge_head(HeadMatch("wk00", agreement, mirrored), LIMIT)
+    assert (finding.action, finding.measured) == (action, agreement)
+    assert finding.message.endswith(text)
+
+
 @pytest.fixture
 def trial(tmp_path, monkeypatch):
     """A trial with an accepted visit; all objects pass as heads."""
