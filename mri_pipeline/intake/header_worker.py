@@ -273,7 +273,9 @@ def _pixels_key(dataset: Dataset, key: bytes) -> str:
     syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", _IMPLICIT_LITTLE)))
     if "PixelData" not in dataset or (syntax.is_compressed and syntax.is_encapsulated):
         return ""
-    data: bytes = dataset["PixelData"].value or b""
+    data = dataset["PixelData"].value
+    if not isinstance(data, bytes):  # of a damaged object
+        return ""
     return hashlib.blake2b(data, digest_size=8, key=hashlib.sha256(key).digest()).hexdigest()
 
 
