@@ -39,10 +39,10 @@ _ANATOMY_NOT_USED: Final = {
 """Why a series of the right contrast may be left out; named where a sequence is missing."""
 
 _BY_NAME_OR_TYPE: Final = {
-    Unwanted.BURNED_IN, Unwanted.MOSAIC, Unwanted.LOCALIZER, Unwanted.FAT, Unwanted.FIELD_MAP, Unwanted.DYNAMIC,
-    Unwanted.QUANTITATIVE, Unwanted.DERIVED, Unwanted.OTHER_BODY,
+    Unwanted.BURNED_IN, Unwanted.FAT, Unwanted.DYNAMIC, Unwanted.QUANTITATIVE, Unwanted.DERIVED, Unwanted.OTHER_BODY,
 }  # fmt: skip
-"""Why a series may be left out whose timing is that of a contrast; named where this contrast is missing."""
+"""Why a series may be left out whose timing is that of a contrast; named where this contrast is missing. Not a
+localizer or field map: they have the timing of T1w, and are in nearly every study."""
 
 
 class UploadPurpose(StrEnum):

@@ -80,7 +80,7 @@ def judge_head(match: HeadMatch, limit: QualityLimit) -> Finding:
     -------
     Finding
         Met or violated, with the agreement. It does not tell which of the two visits shows another head or is mirrored.
-        A mirrored head is a violation whatever its agreement.
+        A mirrored head is a violation whatever its agreement, and has no limit.
     """
     if match.mirrored is not None and match.mirrored >= _SURE:
         message = (
@@ -88,9 +88,8 @@ def judge_head(match: HeadMatch, limit: QualityLimit) -> Finding:
             f"the mirrored image ({match.mirrored:.2f} instead of {match.agreement:.2f}): one of the two visits may be "
             "mirrored"
         )
-        return Finding(
-            SAME_HEAD, limit.action, message, Contrast.FLAIR, round(match.agreement, 3), limit.value, "", limit.ask
-        )
+        measured = round(match.agreement, 3)
+        return Finding(SAME_HEAD, limit.action, message, Contrast.FLAIR, measured, to_do=limit.ask)
     message = (
         f"{Contrast.FLAIR.value}: expected the head of visit {match.visit} with an agreement of at least "
         f"{limit.value:g}, found {match.agreement:.2f}"

@@ -195,6 +195,7 @@ def group_series(instances: Iterable[InstanceFacts]) -> tuple[Series, ...]:
     tuple of Series
         Series without a time come last.
     """
+    instances = tuple(instances)
     by_uid: dict[str, dict[str, InstanceFacts]] = defaultdict(dict)
     for instance in instances:
         by_uid[instance.series_key].setdefault(instance.instance_key, instance)

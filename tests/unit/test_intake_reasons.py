@@ -82,6 +82,12 @@ def test_a_series_that_would_be_the_missing_one_is_named_with_its_reason(changes
     assert missing.message == "expected ce-gadolinium_T1w, found T2w"
 
 
+def test_a_localizer_is_no_reason_for_a_missing_t1():
+    scout = t1("scout", start=1.0, scanning_sequence=("GR",), image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
+    (missing,) = [f for f in report(FLAIR, scout).findings if f.rule == "sequence" and f.contrast is Contrast.T1W]
+    assert missing.message == "expected T1w, found FLAIR"
+
+
 def test_a_refusal_says_what_to_do_for_each_reason():
     cut = changed(FLAIR, field_strength_t=1.0)[:5] + changed(FLAIR, field_strength_t=1.0)[6:]
     with pytest.raises(ComplianceError) as caught:

@@ -68,6 +68,7 @@ def test_a_mirrored_head_is_a_query_that_says_so():
 def test_a_better_agreement_of_the_mirror_image_decides(agreement, mirrored, action, text):
     finding = judge_head(HeadMatch("wk00", agreement, mirrored), LIMIT)
     assert (finding.action, finding.measured) == (action, agreement)
+    assert finding.limit == (None if "mirrored" in text else LIMIT.value)
     assert finding.message.endswith(text)
 
 
