@@ -83,6 +83,7 @@ def check_compliance(
             continue
         findings.append(_whole(contrast, geometry, required=contrast in required))
         findings += _geometry_limits(contrast, choice.recognised.series, geometry, protocol)
+        findings += _inverted(contrast, choice.recognised.series, required=contrast in required)
         findings += _lossy(contrast, choice.recognised.series)
         findings += _copies(contrast, choice.recognised.series)
         if choice.doubtful:
@@ -170,9 +171,18 @@ def _may_be(unwanted: Recognised, contrast: Contrast) -> bool:
     )
 
 
+def _inverted(contrast: Contrast, series: Series, *, required: bool) -> list[Finding]:
+    """A finding on inverted grey levels, which dcm2niix converts as they are: dark fluid would be bright."""
+    if not series.inverted:
+        return []
+    message = f"{contrast.value}: expected grey levels as acquired, found inverted ones (MONOCHROME1)"
+    action = Action.REFUSE if required else Action.QUERY
+    return [Finding("inverted", action, message, contrast, to_do=SEND_AGAIN)]
+
+
 def _lossy(contrast: Contrast, series: Series) -> list[Finding]:
     """A query on a scan that was compressed with loss: small lesions may be removed, and its noise is lower."""
-    if not series.first.lossy:
+    if not series.lossy:
         return []
     message = f"{contrast.value}: expected an image without lossy compression, found one compressed with loss"
     return [Finding("lossy_compression", Action.QUERY, message, contrast)]

@@ -12,7 +12,7 @@ from mri_pipeline.core.visits import Contrast
 
 NEVER_OVERRULED: Final = frozenset({
     "field_strength", "sequence", "whole_series", "split_series", "blank_slices", "repeated_slices", "copied_scan",
-    "same_images", "same_study", "patient", "conversion",
+    "same_images", "same_study", "patient", "conversion", "inverted",
 })  # fmt: skip
 """Rules whose refusal stands: the trial's own rule, scans that cannot be converted or analysed, and images of another
 visit or patient (for changed patient data there is ``--patient-changed``)."""
@@ -89,10 +89,10 @@ class ComplianceReport:
         """
         reasons = self.of(Action.REFUSE)
         if reasons:
-            to_do = "; ".join(dict.fromkeys(finding.to_do for finding in reasons if finding.to_do))
+            otherwise = "check the limits in trial.toml, or repeat the scan according to the protocol"
             raise ComplianceError(
                 "; ".join(finding.message for finding in reasons),
-                hint=to_do or "check the limits in trial.toml, or repeat the scan according to the protocol",
+                hint="; ".join(dict.fromkeys(finding.to_do or otherwise for finding in reasons)),
             )
 
     def overruled(self) -> ComplianceReport:

@@ -176,7 +176,7 @@ def check_clock(day: int | None, today: int) -> tuple[Finding, ...]:
     day : int or None
         Day of the study as proleptic ordinal; None if the headers contain none.
     today : int
-        The day of the upload.
+        The day of the check.
 
     Returns
     -------

@@ -17,6 +17,10 @@ from qc.findings import Finding
 SAME_HEAD: Final = f"{CHANGE}same_head"
 """Rule of the head of the subject's other visits."""
 
+_CHECK_SIDES: Final = (
+    "check left and right of both visits by the orientation markers, and send the original series of the wrong one"
+)
+
 AGREEMENT: Final = "head_agreement"
 """Name of `HeadMatch.agreement` among the measures of the FLAIR."""
 
@@ -79,8 +83,8 @@ def judge_head(match: HeadMatch, limit: QualityLimit) -> Finding:
     Returns
     -------
     Finding
-        Met or violated, with the agreement. It does not tell which of the two visits shows another head or is mirrored.
-        A mirrored head is a violation whatever its agreement, and has no limit.
+        Met or violated. It does not tell which of the two visits shows another head or is mirrored. A mirrored head is
+        a violation whatever its agreement; its finding has no value and no limit.
     """
     if match.mirrored is not None and match.mirrored >= _SURE:
         message = (
@@ -88,8 +92,7 @@ def judge_head(match: HeadMatch, limit: QualityLimit) -> Finding:
             f"the mirrored image ({match.mirrored:.2f} instead of {match.agreement:.2f}): one of the two visits may be "
             "mirrored"
         )
-        measured = round(match.agreement, 3)
-        return Finding(SAME_HEAD, limit.action, message, Contrast.FLAIR, measured, to_do=limit.ask)
+        return Finding(SAME_HEAD, limit.action, message, Contrast.FLAIR, to_do=_CHECK_SIDES)
     message = (
         f"{Contrast.FLAIR.value}: expected the head of visit {match.visit} with an agreement of at least "
         f"{limit.value:g}, found {match.agreement:.2f}"

@@ -47,8 +47,8 @@ class Scanner:
 
     @property
     def scanner_keys(self) -> tuple[str, ...]:
-        """`scanner_key`, and as earlier versions computed it, if they are not empty."""
-        return tuple(filter(None, (self.scanner_key, self.earlier_scanner_key)))
+        """`scanner_key` as earlier versions computed it, and as it is; those that are not empty."""
+        return tuple(filter(None, (self.earlier_scanner_key, self.scanner_key)))
 
     @property
     def identified(self) -> bool:

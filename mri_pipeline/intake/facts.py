@@ -47,7 +47,7 @@ class InstanceFacts(BaseModel):
         Digests of the serial number and the station name, each empty if it is not stated or a placeholder. A serial
         number of one repeated character is not stated. Without both, `scanner_key` is that of a model.
     pixels_key : str
-        Digest of the pixel data as stored; empty if they are compressed.
+        Digest of the pixel data as stored; empty if they are compressed or big-endian.
     person_keys : tuple of 3 str
         Digests of patient number, name and birth date, each empty if it is not stated. Spaces, carets and case of a
         name have no influence. Digests of the pseudonyms of a site's browser begin with another letter
@@ -74,6 +74,8 @@ class InstanceFacts(BaseModel):
         True if the header states that text is burned into the image.
     lossy : bool
         True if the image was compressed with loss at any time.
+    inverted : bool
+        True if low values are bright (MONOCHROME1).
     rows, columns : int
         Size of the matrix.
     frames_differ : bool
@@ -133,6 +135,7 @@ class InstanceFacts(BaseModel):
     contrast_agent: bool | None = None
     burned_in: bool = False
     lossy: bool = False
+    inverted: bool = False
     rows: int = 0
     columns: int = 0
     frames_differ: bool = False

@@ -117,7 +117,7 @@ def _report(index: int, path: Path, dataset: Dataset, key: bytes, browser_key: b
     try:
         odd = repair_numbers(dataset)
         values = header_values(dataset)
-        odd += _field_of_unknown_unit(dataset, values) + _inverted(dataset)
+        odd += _field_of_unknown_unit(dataset, values)
     except Exception:
         if header_kind(dataset) in _MR_KINDS:
             raise
@@ -147,12 +147,6 @@ def _field_of_unknown_unit(dataset: Dataset, values: dict[str, Any]) -> tuple[Od
     is_image = values["kind"] in _MR_KINDS
     if is_image and values["field_strength_t"] is None and dataset.get("MagneticFieldStrength"):
         return (OddValue("MagneticFieldStrength", "a number that may be millitesla or gauss"),)
-    return ()
-
-
-def _inverted(dataset: Dataset) -> tuple[OddValue, ...]:
-    if str(dataset.get("PhotometricInterpretation", "")).strip().upper() == "MONOCHROME1":
-        return (OddValue("PhotometricInterpretation", "inverted grey levels (MONOCHROME1)"),)
     return ()
 
 
@@ -202,12 +196,17 @@ def check_pixels(dataset: Dataset) -> None:
         if found < frames:
             raise TruncatedError(f"expected {frames} compressed frames, found {found}")
         return
-    expected = (
-        int(dataset.Rows) * int(dataset.Columns) * frames
-        * int(dataset.get("SamplesPerPixel", 1)) * int(dataset.BitsAllocated) // 8
-    )  # fmt: skip
+    expected = _pixel_bytes(dataset)
     if len(data) < expected:
         raise TruncatedError(f"expected {expected} bytes of pixel data, found {len(data)}")
+
+
+def _pixel_bytes(dataset: Dataset) -> int:
+    """Size of the uncompressed pixel data by the header."""
+    return (
+        int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames", 1) or 1)
+        * int(dataset.get("SamplesPerPixel", 1)) * int(dataset.BitsAllocated) // 8
+    )  # fmt: skip
 
 
 def _person_keys(dataset: Dataset, key: bytes, browser_key: bytes) -> dict[str, tuple[str, ...]]:
@@ -270,13 +269,15 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
 
 
 def _pixels_key(dataset: Dataset, key: bytes) -> str:
+    """Digest of the pixels without padding; empty for bytes that depend on the syntax (compressed, big-endian)."""
     syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", _IMPLICIT_LITTLE)))
-    if "PixelData" not in dataset or (syntax.is_compressed and syntax.is_encapsulated):
+    if "PixelData" not in dataset or syntax.is_encapsulated or not syntax.is_little_endian:
         return ""
     data = dataset["PixelData"].value
     if not isinstance(data, bytes):  # of a damaged object
         return ""
-    return hashlib.blake2b(data, digest_size=8, key=hashlib.sha256(key).digest()).hexdigest()
+    secret = hashlib.sha256(key).digest()
+    return hashlib.blake2b(data[: _pixel_bytes(dataset)], digest_size=8, key=secret).hexdigest()
 
 
 def _significant(name: str) -> str:

@@ -40,6 +40,8 @@ class Series:
         How many times the upload contains the images of the series, under different UIDs.
     equal_echoes : bool
         True if it is one of several echoes whose headers state the same echo time.
+    lossy, inverted : bool
+        True if an image is.
     copies_differ : bool
         True if an image was sent several times with different pixels. The first one is used.
     """
@@ -50,6 +52,8 @@ class Series:
     acquired_s: float | None = field(default=None, repr=False)
     times_sent: int = 1
     equal_echoes: bool = False
+    lossy: bool = False
+    inverted: bool = False
     copies_differ: bool = False
 
     @property
@@ -345,4 +349,6 @@ def _series(group: list[InstanceFacts], *, alone: bool) -> Series:
         files=tuple(i.path for i in group),
         geometry=slice_geometry(group, alone=alone),
         acquired_s=min(times) if times else None,
+        lossy=any(i.lossy for i in group),
+        inverted=any(i.inverted for i in group),
     )

@@ -24,6 +24,7 @@ _RULES: Final = {
     "gap": "Gap between slices",
     "in_plane_2d": "In-plane voxel size",
     "coverage": "Coverage",
+    "inverted": "Inverted grey levels",
     "lossy_compression": "Lossy compression",
     "copies_differ": "Copies with other pixels",
     "contrast_recognised": "Contrast recognition",

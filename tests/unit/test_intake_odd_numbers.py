@@ -97,14 +97,3 @@ def test_the_frequency_decides_between_millitesla_and_gauss(tmp_path):
         report = read_one(0, written(tmp_path / str(number), "MagneticFieldStrength", "3000", spec), KEY)
         assert report.facts is not None
         assert report.facts.field_strength_t == pytest.approx(field)
-
-
-@pytest.mark.parametrize(("stated", "fault"), [("MONOCHROME1", Fault.ODD_VALUE), ("MONOCHROME2", None)])
-def test_inverted_grey_levels_are_an_odd_value(tmp_path, stated, fault):
-    """dcm2niix converts them as they are: dark fluid would be bright."""
-    spec = replace(SMALL, extra={"PhotometricInterpretation": stated})
-    report = read_one(0, factory.write_series(tmp_path, spec)[0], KEY)
-    assert report.fault is fault
-    assert report.detail == (
-        "PhotometricInterpretation (0028,0004): inverted grey levels (MONOCHROME1)" if fault else ""
-    )

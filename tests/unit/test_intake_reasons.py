@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, JPEGBaseline8Bit, RLELossless
 
 from mri_pipeline.core.errors import ComplianceError
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
@@ -21,15 +21,18 @@ from mri_pipeline.intake.contrast import Recognised, recognise
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.facts import InstanceFacts
 from mri_pipeline.intake.gadolinium import split_gadolinium
+from mri_pipeline.intake.header_values import header_values
+from mri_pipeline.intake.header_worker import read_one
 from mri_pipeline.intake.series import Series, group_series
 from mri_pipeline.intake.unwanted import Unwanted
 from qc.compliance import UploadPurpose, check_compliance
 from qc.coverage import odd_slices
-from qc.findings import SEND_AGAIN, ComplianceReport
+from qc.findings import SEND_AGAIN, ComplianceReport, Finding
 from tests.unit import dicom_factory as factory
 from tests.unit.gate_steps import check_upload, convert_checked
 from tests.unit.series_facts import AXIAL, IR, instances, t1, timed
 
+OTHERWISE = "check the limits in trial.toml, or repeat the scan according to the protocol"
 FLAIR = instances(name="flair", **timed(9000, 110, 2500, IR, acquired_s=0, series_number=1))
 
 
@@ -93,6 +96,10 @@ def test_a_refusal_says_what_to_do_for_each_reason():
     with pytest.raises(ComplianceError) as caught:
         report(cut, t2("t2")).require()
     assert caught.value.hint == "use a scanner of at least 1.5 T, and send its scans; " + SEND_AGAIN
+    without = Finding("same_scanner", Action.REFUSE, "expected this scanner, found that one")
+    with pytest.raises(ComplianceError) as caught:
+        report(cut, t2("t2")).adding(without).require()
+    assert caught.value.hint.endswith(f"{SEND_AGAIN}; {OTHERWISE}")
 
 
 def copied(facts: list[InstanceFacts], start: str = "q", **values: Any) -> list[InstanceFacts]:
@@ -124,6 +131,26 @@ def test_copies_with_other_pixels_are_a_query(again, differ):
     assert [f.message for f in found if f.rule == "copies_differ"] == [expected] * differ
 
 
+def test_pixels_are_compared_without_padding_and_not_in_big_endian(tmp_path):
+    path = factory.write_series(tmp_path / "in", replace(factory.FLAIR, shape=(15, 11, 12)))[0]
+    image = pydicom.dcmread(path)
+    key = read_one(0, path, b"k" * 32).facts.pixels_key
+    assert key
+    pixels = image.pixel_array
+    image.PixelData += b"xy"
+    image.save_as(tmp_path / "padded.dcm")
+    assert read_one(0, tmp_path / "padded.dcm", b"k" * 32).facts.pixels_key == key
+    spec = replace(factory.FLAIR, shape=(15, 11, 12))
+    big = factory.slice_dataset(spec, factory.Patient(), "1.2.3", 0, pixels.byteswap())
+    big.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    big.save_as(tmp_path / "big.dcm", enforce_file_format=True)
+    assert read_one(0, tmp_path / "big.dcm", b"k" * 32).facts.pixels_key == ""
+    compressed = pydicom.dcmread(path)
+    compressed.compress(RLELossless)
+    compressed.save_as(tmp_path / "rle.dcm")
+    assert read_one(0, tmp_path / "rle.dcm", b"k" * 32).facts.pixels_key == ""
+
+
 def test_the_pixels_of_two_files_are_compared(tmp_path):
     spec = replace(factory.FLAIR, shape=(16, 12, 12))
     folder = factory.write_visit(tmp_path / "up", (spec,))
@@ -140,6 +167,34 @@ def test_the_pixels_of_two_files_are_compared(tmp_path):
             purpose=UploadPurpose.VISIT,
         )
         assert checked.chosen[Contrast.FLAIR].recognised.series.copies_differ is (name == "other")
+
+
+@pytest.mark.parametrize("which", [0, 5, 11])
+def test_one_image_that_was_compressed_with_loss_or_inverted_is_enough(which):
+    lossy = changed(t2("a"), lossy=lambda n: n == which)
+    (query,) = [f for f in report(FLAIR, lossy).of(Action.QUERY) if f.rule == "lossy_compression"]
+    assert query.contrast is Contrast.T2W
+    inverted = changed(t2("a"), inverted=lambda n: n == which)
+    (refusal,) = report(FLAIR, inverted).of(Action.REFUSE)
+    assert (refusal.rule, refusal.contrast, refusal.to_do) == ("inverted", Contrast.T2W, SEND_AGAIN)
+    assert report(FLAIR, inverted).overruled().of(Action.REFUSE) == (refusal,)
+    assert refusal.message == "T2w: expected grey levels as acquired, found inverted ones (MONOCHROME1)"
+
+
+def test_a_series_that_is_not_needed_may_be_inverted():
+    unused = changed(t2("a"), inverted=True, image_type=("DERIVED", "SECONDARY", "MPR"))
+    unknown = changed(t2("u", start=90.0), inverted=True, echo_time_ms=60.0, repetition_time_ms=900.0)
+    assert not report(FLAIR, unused, unknown).of(Action.REFUSE)
+
+
+def test_what_the_header_says_of_loss_and_grey_levels(tmp_path):
+    dataset = pydicom.dcmread(factory.write_series(tmp_path, factory.FLAIR)[0])
+    found = header_values(dataset)
+    assert (found["lossy"], found["inverted"]) == (False, False)
+    dataset.PhotometricInterpretation = "MONOCHROME1"
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    found = header_values(dataset)
+    assert (found["lossy"], found["inverted"]) == (True, True)
 
 
 def test_lossy_compression_is_a_query(tmp_path):

@@ -67,8 +67,10 @@ def test_a_mirrored_head_is_a_query_that_says_so():
 )
 def test_a_better_agreement_of_the_mirror_image_decides(agreement, mirrored, action, text):
     finding = judge_head(HeadMatch("wk00", agreement, mirrored), LIMIT)
-    assert (finding.action, finding.measured) == (action, agreement)
-    assert finding.limit == (None if "mirrored" in text else LIMIT.value)
+    mirrored_one = "mirrored" in text
+    assert finding.action is action
+    assert (finding.measured, finding.limit) == ((None, None) if mirrored_one else (agreement, LIMIT.value))
+    assert ("left and right" in finding.to_do) is mirrored_one
     assert finding.message.endswith(text)
 
 

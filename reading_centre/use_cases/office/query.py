@@ -19,6 +19,7 @@ _TO_DO: Final = {
     "whole_series": "send the whole series again, or state that slices were not acquired",
     "one_visit": "confirm that all series are of this patient and this visit",
     "copies_differ": "state which images are the original ones, and send them alone",
+    "inverted": "send the series again, as the scanner wrote it",
     "lossy_compression": "send the series from the scanner, or from an archive without lossy compression",
     "contrast_timing": "state which T1 was acquired before and which after the contrast agent",
     "enhancement": "state whether and when the contrast agent was given; send the T1 after it",
