@@ -177,7 +177,7 @@ def _inverted(contrast: Contrast, series: Series, *, required: bool) -> list[Fin
         return []
     message = f"{contrast.value}: expected grey levels as acquired, found inverted ones (MONOCHROME1)"
     action = Action.REFUSE if required else Action.QUERY
-    return [Finding("inverted", action, message, contrast, to_do=SEND_AGAIN)]
+    return [Finding("inverted", action, message, contrast, to_do="send the series again, as the scanner wrote it")]
 
 
 def _lossy(contrast: Contrast, series: Series) -> list[Finding]:
