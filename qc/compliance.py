@@ -11,7 +11,7 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.quality_limits import Action, QualityLimit
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
-from mri_pipeline.intake.contrast import Recognised
+from mri_pipeline.intake.contrast import Recognised, by_acquisition
 from mri_pipeline.intake.geometry import Geometry
 from mri_pipeline.intake.series import Series
 from mri_pipeline.intake.unwanted import Unwanted
@@ -37,6 +37,12 @@ _ANATOMY_NOT_USED: Final = {
     Unwanted.FEW_SLICES,
 }
 """Why a series of the right contrast may be left out; named where a sequence is missing."""
+
+_BY_NAME_OR_TYPE: Final = {
+    Unwanted.BURNED_IN, Unwanted.FAT, Unwanted.DYNAMIC, Unwanted.QUANTITATIVE, Unwanted.DERIVED, Unwanted.OTHER_BODY,
+}  # fmt: skip
+"""Why a series may be left out whose timing is that of a contrast; named where this contrast is missing. Not a
+localizer or field map: they have the timing of T1w, and are in nearly every study."""
 
 
 class UploadPurpose(StrEnum):
@@ -77,6 +83,9 @@ def check_compliance(
             continue
         findings.append(_whole(contrast, geometry, required=contrast in required))
         findings += _geometry_limits(contrast, choice.recognised.series, geometry, protocol)
+        findings += _inverted(contrast, choice.recognised.series, required=contrast in required)
+        findings += _lossy(contrast, choice.recognised.series)
+        findings += _copies(contrast, choice.recognised.series)
         if choice.doubtful:
             findings.append(Finding("contrast_recognised", Action.QUERY, choice.evidence, contrast))
         if choice.timing_query:
@@ -144,7 +153,7 @@ def _required(
             refuse = dummy_run or contrast is Contrast.FLAIR
             found = ", ".join(sorted(c.value for c in chosen)) or "no sequence of the protocol"
             message = f"expected {contrast.value}, found {found}"
-            reasons = [r.evidence for r in unwanted if not chosen or r.unwanted in _ANATOMY_NOT_USED]
+            reasons = [r.evidence for r in unwanted if not chosen or _may_be(r, contrast)]
             if reasons:
                 message += " (" + "; ".join(reasons[:3]) + ")"
             later = "repeat the dummy run with it" if dummy_run else "acquire it at the next visits"
@@ -152,6 +161,42 @@ def _required(
             action = Action.REFUSE if refuse else Action.QUERY
             findings.append(Finding("sequence", action, message, contrast, to_do=ask))
     return findings
+
+
+def _may_be(unwanted: Recognised, contrast: Contrast) -> bool:
+    """Whether a series that is left out may be the missing one."""
+    wanted = Contrast.T1W if contrast is Contrast.T1W_GD else contrast
+    return unwanted.unwanted in _ANATOMY_NOT_USED or (
+        unwanted.unwanted in _BY_NAME_OR_TYPE and by_acquisition(unwanted.series).contrast is wanted
+    )
+
+
+def _inverted(contrast: Contrast, series: Series, *, required: bool) -> list[Finding]:
+    """A finding on inverted grey levels, which dcm2niix converts as they are: dark fluid would be bright."""
+    if not series.inverted:
+        return []
+    message = f"{contrast.value}: expected grey levels as acquired, found inverted ones (MONOCHROME1)"
+    action = Action.REFUSE if required else Action.QUERY
+    return [Finding("inverted", action, message, contrast, to_do="send the series again, as the scanner wrote it")]
+
+
+def _lossy(contrast: Contrast, series: Series) -> list[Finding]:
+    """A query on a scan that was compressed with loss: small lesions may be removed, and its noise is lower."""
+    if not series.lossy:
+        return []
+    message = f"{contrast.value}: expected an image without lossy compression, found one compressed with loss"
+    return [Finding("lossy_compression", Action.QUERY, message, contrast)]
+
+
+def _copies(contrast: Contrast, series: Series) -> list[Finding]:
+    """A query on images that were sent several times with different pixels."""
+    if not series.copies_differ:
+        return []
+    message = (
+        f"{contrast.value}: expected equal pixels of images that were sent several times, found different ones in "
+        f"{series.label}; the first ones are used"
+    )
+    return [Finding("copies_differ", Action.QUERY, message, contrast)]
 
 
 def _whole(contrast: Contrast, geometry: Geometry, *, required: bool) -> Finding:

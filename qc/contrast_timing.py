@@ -31,14 +31,14 @@ class TimingDecision:
         The choices of the contrasts to store. A pair that the images decided has the basis `Basis.IMAGES`.
     compliance : ComplianceReport
         With the finding of the comparison. Findings of exchanged scans have their new names.
-    unenhanced : bool
-        True if the images show no enhancement of the post-contrast T1. It is not in `source` and `chosen`.
+    unenhanced : Choice or None
+        A post-contrast T1 whose images show no enhancement. It is not in `source` and `chosen`.
     """
 
     source: Mapping[Contrast, Contrast]
     chosen: Mapping[Contrast, Choice]
     compliance: ComplianceReport
-    unenhanced: bool = False
+    unenhanced: Choice | None = None
 
 
 def decide_timing(
@@ -84,8 +84,8 @@ def decide_timing(
     if check.enhancement is Enhancement.ABSENT:
         del source[Contrast.T1W_GD]
         kept = dict(chosen)
-        del kept[Contrast.T1W_GD]
-        return TimingDecision(source, kept, judge(chosen).adding(finding), unenhanced=True)
+        unenhanced = kept.pop(Contrast.T1W_GD)
+        return TimingDecision(source, kept, judge(chosen).adding(finding), unenhanced)
     if check.enhancement is Enhancement.REVERSED:
         source[Contrast.T1W], source[Contrast.T1W_GD] = Contrast.T1W_GD, Contrast.T1W
     decided = {

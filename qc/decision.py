@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +166,10 @@ def acquired_3d(decision: TimingDecision) -> dict[Contrast, bool]:
     dict of Contrast to bool
         Without scans whose header does not state it.
     """
-    stated = {c: choice.recognised.series.first.acquisition_type for c, choice in decision.chosen.items()}
+    chosen = dict(decision.chosen)
+    if decision.unenhanced is not None:
+        chosen[Contrast.T1W_GD] = decision.unenhanced
+    stated = {c: choice.recognised.series.first.acquisition_type for c, choice in chosen.items()}
     return {contrast: kind == "3D" for contrast, kind in stated.items() if kind in {"2D", "3D"}}
 
 
@@ -230,9 +233,14 @@ def decide_visit(upload: ConvertedUpload, blinding: Blinding) -> DecidedVisit:
     headers = checked.headers
     found, unusable = require_usable_images(upload.measures, headers.protocol, overruled=headers.overruled)
     scans = {c: upload.files[source] for c, source in decision.source.items() if c not in unusable}
+    chosen = {c: choice for c, choice in decision.chosen.items() if c not in unusable}
+    profile = scan_profile(chosen)
     unenhanced = None
-    if decision.unenhanced and Contrast.T1W_GD not in unusable:
+    if decision.unenhanced is not None and Contrast.T1W_GD not in unusable:
         unenhanced = upload.files[Contrast.T1W_GD]
+        # its scanner counts, its protocol is not that of a post-contrast T1
+        every = scan_profile(chosen | {Contrast.T1W_GD: decision.unenhanced})
+        profile = replace(profile, others=every.others)
     day = checked.study_day
     return DecidedVisit(
         scans,
@@ -243,7 +251,7 @@ def decide_visit(upload: ConvertedUpload, blinding: Blinding) -> DecidedVisit:
             for suffix, file in _by_suffix(scans, unenhanced).items()
         },
         decision.compliance.adding(*found),
-        scan_profile({c: choice for c, choice in decision.chosen.items() if c not in unusable}),
+        profile,
     )
 
 

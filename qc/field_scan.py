@@ -18,6 +18,7 @@ from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
 from qc import field_measures
 from qc.placement import MIN_POINTS, POINT_MM, BrainPoints, Placement, brain_points
+from qc.planes import eroded, widened
 from qc.shading import white_shading, with_signal
 
 AIR_WITH_SIGNAL: Final = 0.9
@@ -172,8 +173,7 @@ def _smoothness(image: Image, index: NDArray[np.intp]) -> tuple[float | None, ..
     low, high = index.min(axis=0), index.max(axis=0) + 1
     brain = np.zeros(high - low, dtype=bool)
     brain[tuple((index - low).T)] = True
-    for axis, spacing in enumerate(image.grid.spacing_mm):
-        brain = ndimage.maximum_filter1d(brain, 2 * round(POINT_MM / spacing / 2) + 1, axis=axis, mode="constant")
+    brain = widened(brain, [round(POINT_MM / spacing / 2) for spacing in image.grid.spacing_mm])
     return field_measures.fwhm_voxels(image.data[tuple(map(slice, low, high))], brain)
 
 
@@ -183,9 +183,7 @@ def _hat(image: Image, head: BoolArray, placement: Placement) -> tuple[int, NDAr
     Artefacts are brighter than noise, in clusters that an opening with a cross of seven voxels keeps (Mortamet 2009,
     with another threshold).
     """
-    rim = head
-    for axis, spacing in enumerate(image.grid.spacing_mm):
-        rim = ndimage.maximum_filter1d(rim, 2 * round(_RIM_MM / spacing) + 1, axis=axis)
+    rim = widened(head, [round(_RIM_MM / spacing) for spacing in image.grid.spacing_mm])
     row = (
         np.array([0.0, -_HAT_SLOPE, 1.0]) @ (placement.template_to_world.inverse().matrix @ image.grid.affine)[:3]
     )
@@ -196,8 +194,8 @@ def _hat(image: Image, head: BoolArray, placement: Placement) -> tuple[int, NDAr
         return 0, values
     # the median of magnitude noise is sqrt(2 ln 2) sigma
     bright = air & (image.data > _ARTEFACT_SIGMA * float(np.median(values)) / np.sqrt(2 * np.log(2)))
-    eroded = ndimage.binary_erosion(bright)
-    artefact = ndimage.binary_dilation(eroded) if eroded.any() else eroded
+    core = eroded(bright)
+    artefact = ndimage.binary_dilation(core) if core.any() else core
     return int(np.count_nonzero(artefact)), image.data[air & ~artefact]
 
 

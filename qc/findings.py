@@ -12,7 +12,7 @@ from mri_pipeline.core.visits import Contrast
 
 NEVER_OVERRULED: Final = frozenset({
     "field_strength", "sequence", "whole_series", "split_series", "blank_slices", "repeated_slices", "copied_scan",
-    "same_images", "same_study", "patient", "conversion",
+    "same_images", "same_study", "patient", "conversion", "inverted",
 })  # fmt: skip
 """Rules whose refusal stands: the trial's own rule, scans that cannot be converted or analysed, and images of another
 visit or patient (for changed patient data there is ``--patient-changed``)."""
@@ -85,13 +85,14 @@ class ComplianceReport:
         Raises
         ------
         ComplianceError
-            With all reasons in one line.
+            With all reasons in one line, and what to do for each.
         """
         reasons = self.of(Action.REFUSE)
         if reasons:
+            otherwise = "check the limits in trial.toml, or repeat the scan according to the protocol"
             raise ComplianceError(
                 "; ".join(finding.message for finding in reasons),
-                hint="check the limits under [acquisition] in trial.toml, or repeat the scan according to the protocol",
+                hint="; ".join(dict.fromkeys(finding.to_do or otherwise for finding in reasons)),
             )
 
     def overruled(self) -> ComplianceReport:

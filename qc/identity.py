@@ -168,6 +168,32 @@ def _days(scan: ScanIdentity, visit: str, own: Sequence[KnownScan], protocol: Pr
     return _window(visit, days, protocol)
 
 
+def check_clock(day: int | None, today: int) -> tuple[Finding, ...]:
+    """Judge whether the day of a scan has come.
+
+    Parameters
+    ----------
+    day : int or None
+        Day of the study as proleptic ordinal; None if the headers contain none.
+    today : int
+        The day of the check.
+
+    Returns
+    -------
+    tuple of Finding
+        A query of the rule ``study_date`` for a day later than the next one (time zones). Order and window are those of
+        a wrong clock.
+    """
+    if day is None or day <= today + 1:
+        return ()
+    return (
+        _query(
+            "study_date",
+            "expected a date of the study up to today, found a later one; order and window are unclear",
+        ),
+    )
+
+
 def later_windows(
     scan: ScanIdentity, *, subject: str, visit: str, known: Sequence[KnownScan], protocol: Protocol
 ) -> dict[str, list[Finding]]:

@@ -11,11 +11,11 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.spatial import FloatArray, Image
-from mri_pipeline.images.matching import look_up
-from mri_pipeline.images.sampling import PyramidLevel, downsample
+from mri_pipeline.images.sampling import downsample
 from qc.placement import POINT_MM, Placement, brain_points
 
 _EVERY: Final = 4
@@ -58,8 +58,7 @@ def flair_points(flair: Image, placement: Placement, template: Template) -> NDAr
     -------
     ndarray of float32, shape (n,)
     """
-    points = brain_points(template).points_mm[::_EVERY]
-    return _read(_level(flair), placement, points)
+    return _reader(flair, placement, brain_points(template).points_mm[::_EVERY])(np.zeros(3))
 
 
 def mirror_ratio(
@@ -90,47 +89,64 @@ def mirror_ratio(
     to side of the field of view.
     """
     points = brain_points(template).points_mm[::_EVERY]
-    level = _level(image)
-
-    def similarity(at: FloatArray) -> float:
-        return _correlation_ratio(flair, _read(level, placement, at))
-
-    straight = _best(similarity, points, _STEPS)
-    mirrored = _best(similarity, points * [-1.0, 1.0, 1.0], (_FAR, *_STEPS[1:]))
+    order = np.argsort(flair, kind="stable")
+    straight, mirrored = (
+        _best(_similarity(flair, order, _reader(image, placement, points * side)), steps)
+        for side, steps in (([1.0, 1.0, 1.0], _STEPS), ([-1.0, 1.0, 1.0], (_FAR, *_STEPS[1:])))
+    )
     return mirrored / straight if straight > 0 else None
 
 
-def _level(image: Image) -> PyramidLevel:
+def _reader(
+    image: Image, placement: Placement, points_mm: FloatArray
+) -> Callable[[FloatArray], NDArray[np.float32]]:
+    """Function that reads an image at points of the template after a displacement in mm."""
     small = downsample(image, POINT_MM)
-    return PyramidLevel(small.data[None], small.grid)
+    to_index = np.linalg.inv(small.grid.affine) @ placement.template_to_world.matrix
+    index = to_index[:3, :3] @ points_mm.T + to_index[:3, 3:]
+
+    def read(shift_mm: FloatArray) -> NDArray[np.float32]:
+        at = index + (to_index[:3, :3] @ shift_mm)[:, None]
+        return np.asarray(ndimage.map_coordinates(small.data, at, np.float32, order=1, mode="nearest"))
+
+    return read
 
 
-def _read(level: PyramidLevel, placement: Placement, points_mm: FloatArray) -> NDArray[np.float32]:
-    values = look_up(level, placement.template_to_world.points(points_mm), channels=1)[0][0]
-    return np.asarray(values, dtype=np.float32)
+def _similarity(
+    flair: NDArray[np.float32], order: NDArray[np.intp], read: Callable[[FloatArray], NDArray[np.float32]]
+) -> Callable[[FloatArray], float]:
+    """Similarity of the FLAIR and a scan after a displacement in mm."""
+    ascending = flair[order]
+    return lambda shift_mm: _correlation_ratio(ascending, read(shift_mm)[order])
 
 
-def _best(similarity: Callable[[FloatArray], float], points: FloatArray, steps: Sequence[Step]) -> float:
-    """Largest similarity over displacements, axis after axis."""
-    best = 0.0
+def _best(similarity: Callable[[FloatArray], float], steps: Sequence[Step]) -> float:
+    """Largest similarity over displacements, axis after axis. The place reached is not read again."""
+    place, best = np.zeros(3), similarity(np.zeros(3))
     for axis, distances in steps:
-        moved = [points + distance * np.eye(3)[axis] for distance in distances]
+        moved = [place + distance * np.eye(3)[axis] for distance in distances if distance]
         values = [similarity(at) for at in moved]
-        best = max(best, *values)
-        points = moved[int(np.argmax(values))]
+        if values and max(values) > best:
+            best = max(values)
+            place = moved[int(np.argmax(values))]
     return best
 
 
 def _correlation_ratio(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Share of the variance of the second image that the first one explains; 0 for too few points."""
+    """Share of the variance of the second image that the first one explains; 0 for too few points.
+
+    The first image is in ascending order: its classes are consecutive points.
+    """
     both = (one > 0) & (other > 0)
     if np.count_nonzero(both) < _LEAST_POINTS:
         return 0.0
     a, b = one[both], other[both]
     b = np.minimum(b, np.percentile(b, _BRIGHTEST_PERCENTILE)).astype(float)
-    classes = np.searchsorted(np.quantile(a, np.linspace(0, 1, _BINS + 1)[1:-1]), a)
-    count = np.bincount(classes, minlength=_BINS)
-    total = np.bincount(classes, b, _BINS)
+    place = np.linspace(0, a.size - 1, _BINS + 1)[1:-1]
+    low = place.astype(np.intp)
+    limits = a[low] + (place - low) * (a[low + 1] - a[low])
+    edges = np.concatenate([[0], np.searchsorted(a, limits, side="right"), [a.size]])
+    count, total = np.diff(edges), np.diff(np.cumsum(np.append(0.0, b))[edges])
     centre = b.size * b.mean() ** 2
     within = float(np.square(b).sum() - centre)
     between = float((total**2 / np.maximum(count, 1)).sum() - centre)

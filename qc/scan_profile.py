@@ -94,7 +94,7 @@ def _scanner(choice: Choice) -> Scanner:
     facts = choice.recognised.series.first
     return Scanner(
         facts.manufacturer, facts.model, facts.software, facts.field_strength_t, facts.scanner_key, facts.coil,
-        facts.serial_key, facts.station_key, "DERIVED" in facts.image_type,
+        facts.serial_key, facts.station_key, "DERIVED" in facts.image_type, facts.earlier_scanner_key,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ class Scanner:
     field_strength_t : float or None
         In tesla.
     scanner_key : str
-        Keyed digest of manufacturer, model, serial number and station name.
+        Keyed digest of manufacturer, model, serial number and station name. Placeholders are not stated.
     coil : str
         Receive coil; empty if the headers do not state it, and in records of earlier versions.
     serial_key, station_key : str
@@ -30,6 +30,8 @@ class Scanner:
         earlier versions.
     derived : bool
         True if the series was computed from others. Its software may be that of a workstation.
+    earlier_scanner_key : str
+        `scanner_key` as versions up to 0.3.0 computed it, with placeholders; empty if it is the same.
     """
 
     manufacturer: str
@@ -41,6 +43,12 @@ class Scanner:
     serial_key: str = ""
     station_key: str = ""
     derived: bool = False
+    earlier_scanner_key: str = ""
+
+    @property
+    def scanner_keys(self) -> tuple[str, ...]:
+        """`scanner_key` as earlier versions computed it, and as it is; those that are not empty."""
+        return tuple(filter(None, (self.earlier_scanner_key, self.scanner_key)))
 
     @property
     def identified(self) -> bool:
@@ -111,7 +119,7 @@ def another_machine(one: Scanner, other: Scanner) -> str:
         if _differ(maker(one.manufacturer), maker(other.manufacturer)):
             return another_model
         return "another serial number" if one.serial_key != other.serial_key else ""
-    if one.scanner_key == other.scanner_key:
+    if not set(one.scanner_keys).isdisjoint(other.scanner_keys):
         return ""
     if len({(s.manufacturer.upper(), s.model.upper()) for s in (one, other)}) == 2:
         return another_model

@@ -134,8 +134,7 @@ def main() -> None:
     print(f"{files} files, {runs[0]['contrasts']} contrasts, best of {len(runs)}")
     for name, seconds in sorted(parts.items(), key=lambda item: -item[1]):
         print(f"{seconds:7.2f} CPU s  {name}")
-    total = sum(parts.values())
-    print(f"{total:7.2f} CPU s  besides the conversion ({total / conversion:.2f} of it)")
+    print(f"{sum(parts.values()):7.2f} CPU s  all of these, without the conversion")
     print(f"{conversion:7.2f} CPU s  conversion (dcm2niix, every slice compared)")
     print(f"{min(run['peak_mib'] for run in runs):7.0f} MiB    peak memory")
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -45,6 +47,9 @@ SIDECAR_KEYS: Final = frozenset({
     "ConversionSoftware", "ConversionSoftwareVersion",
 })  # fmt: skip
 """Keys kept in a sidecar. None is a date, time, name, institution, station, serial number or free text."""
+
+_NO_NUMBER: Final = re.compile(r'^(\s*"\w+":\s*)[-+]?(?:nan|inf)(?=,?\s*$)', re.MULTILINE)
+"""A header value that is no finite number, as dcm2niix writes it. JSON has none."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,13 @@ def _converted(
     verify(image.grid, expected, what)
     require_equal_values(image, frames_of(files), what)
     stated = _sidecar(out, what)
-    return Converted(image, {key: stated[key] for key in sorted(stated) if key in SIDECAR_KEYS})
+    kept = {key: value for key, value in sorted(stated.items()) if key in SIDECAR_KEYS and _is_stated(value)}
+    return Converted(image, kept)
+
+
+def _is_stated(value: Any) -> bool:
+    """False for null, and for a number that is not finite: JSON has none."""
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _sidecar(out: Path, what: str) -> dict[str, Any]:
@@ -149,7 +160,7 @@ def _sidecar(out: Path, what: str) -> dict[str, Any]:
     sidecars = list(out.glob("*.json"))
     text = sidecars[0].read_text(encoding="utf-8-sig", errors="replace") if sidecars else "{}"
     try:
-        stated = json.loads(text, strict=False)
+        stated = json.loads(_NO_NUMBER.sub(r"\1null", text), strict=False)
     except (ValueError, RecursionError):
         stated = None
     if not isinstance(stated, dict):

@@ -70,8 +70,8 @@ class ChangeLimits(LimitTable):
         Correlation of neighbouring slices, and similarity to the template.
     min_head_agreement : QualityLimit
         Agreement of the FLAIR with that of the nearest other visit after rigid registration. Two visits of one head
-        have 0.79 or more, other heads up to 0.38 (``benchmarks/registration``). A mirrored head has 0.49 to 0.54 and
-        is not detected. An analysis fails below 0.5.
+        have 0.79 or more, other heads up to 0.38 (``benchmarks/registration``). A visit that agrees after left and
+        right are exchanged is a violation, too. An analysis fails below 0.5.
     """
 
     dummy_run_factor: Annotated[float, Field(ge=1)] = 2.0

@@ -40,9 +40,14 @@ class InstanceFacts(BaseModel):
     study_key, series_key, instance_key, scanner_key, frame_of_reference_key : str
         HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret. Equal identities have equal
         keys, and a key does not reveal the identity.
+    earlier_scanner_key : str
+        `scanner_key` as versions up to 0.3.0 computed it, with placeholders of serial number and station name; empty if
+        it is the same.
     serial_key, station_key : str
         Digests of the serial number and the station name, each empty if it is not stated or a placeholder. A serial
         number of one repeated character is not stated. Without both, `scanner_key` is that of a model.
+    pixels_key : str
+        Digest of the pixel data as stored; empty if they are compressed or big-endian.
     person_keys : tuple of 3 str
         Digests of patient number, name and birth date, each empty if it is not stated. Spaces, carets and case of a
         name have no influence. Digests of the pseudonyms of a site's browser begin with another letter
@@ -67,6 +72,10 @@ class InstanceFacts(BaseModel):
         nothing.
     burned_in : bool
         True if the header states that text is burned into the image.
+    lossy : bool
+        True if the image was compressed with loss at any time.
+    inverted : bool
+        True if low values are bright (MONOCHROME1).
     rows, columns : int
         Size of the matrix.
     frames_differ : bool
@@ -89,9 +98,11 @@ class InstanceFacts(BaseModel):
     series_key: str
     instance_key: str
     scanner_key: str
+    earlier_scanner_key: str = ""
     serial_key: str = ""
     station_key: str = ""
     frame_of_reference_key: str = ""
+    pixels_key: str = ""
     person_keys: tuple[str, str, str] = ("", "", "")
     pseudonym_keys: tuple[str, str, str] = ("", "", "")
     study_day: Annotated[int | None, Hidden] = None
@@ -123,6 +134,8 @@ class InstanceFacts(BaseModel):
     echo_number: int | None = None
     contrast_agent: bool | None = None
     burned_in: bool = False
+    lossy: bool = False
+    inverted: bool = False
     rows: int = 0
     columns: int = 0
     frames_differ: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
 from mri_pipeline.intake.coil import coil_without_identity
 from mri_pipeline.intake.contrast_words import agent_given
@@ -29,6 +30,8 @@ _NOMINAL_T = (0.2, 0.23, 0.25, 0.3, 0.35, 0.4, 0.5, 0.55, 0.6, 0.7, 1.0, 1.16, 1
               11.7)  # fmt: skip
 _NOMINAL_TOLERANCE = 0.05
 _MAX_FRAMES = 20_000
+_LOSSY = frozenset({str(JPEGBaseline8Bit), str(JPEGExtended12Bit)})
+"""Transfer syntaxes that always lose information. LossyImageCompression states it of the others."""
 
 _KINDS = {
     "1.2.840.10008.5.1.4.1.1.4": ObjectKind.MR,
@@ -67,6 +70,8 @@ def header_values(dataset: Dataset) -> dict[str, Any]:
         "rows": int(dataset.get("Rows", 0) or 0),
         "columns": int(dataset.get("Columns", 0) or 0),
         "burned_in": text(dataset.get("BurnedInAnnotation")).upper() == "YES",
+        "lossy": text(dataset.get("LossyImageCompression")) == "01" or _syntax(dataset) in _LOSSY,
+        "inverted": text(dataset.get("PhotometricInterpretation")).upper() == "MONOCHROME1",
         **_identification(dataset),
         **_times(dataset),
         **_physics(dataset),
@@ -176,6 +181,11 @@ def _contrast_agent(dataset: Dataset) -> bool | None:
     if stated is False and dosed:
         return None
     return True if dosed else stated
+
+
+def _syntax(dataset: Dataset) -> str:
+    """Transfer syntax; empty if the file states none."""
+    return str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", ""))
 
 
 def field_strength_t(dataset: Dataset) -> float | None:

@@ -134,7 +134,12 @@ def _report(index: int, path: Path, dataset: Dataset, key: bytes, browser_key: b
         if not isinstance(error, TruncatedError):
             raise
         fault, detail = Fault.TRUNCATED, str(error)
-    facts = InstanceFacts(path=path, **values, **_keys(dataset, key), **_person_keys(dataset, key, browser_key))
+    keys = {
+        **_keys(dataset, key),
+        **_person_keys(dataset, key, browser_key),
+        "pixels_key": _pixels_key(dataset, key),
+    }
+    facts = InstanceFacts(path=path, **values, **keys)
     return FileReport(index=index, facts=facts, fault=fault, detail=detail)
 
 
@@ -191,12 +196,17 @@ def check_pixels(dataset: Dataset) -> None:
         if found < frames:
             raise TruncatedError(f"expected {frames} compressed frames, found {found}")
         return
-    expected = (
-        int(dataset.Rows) * int(dataset.Columns) * frames
-        * int(dataset.get("SamplesPerPixel", 1)) * int(dataset.BitsAllocated) // 8
-    )  # fmt: skip
+    expected = _pixel_bytes(dataset)
     if len(data) < expected:
         raise TruncatedError(f"expected {expected} bytes of pixel data, found {len(data)}")
+
+
+def _pixel_bytes(dataset: Dataset) -> int:
+    """Size of the uncompressed pixel data by the header."""
+    return (
+        int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames", 1) or 1)
+        * int(dataset.get("SamplesPerPixel", 1)) * int(dataset.BitsAllocated) // 8
+    )  # fmt: skip
 
 
 def _person_keys(dataset: Dataset, key: bytes, browser_key: bytes) -> dict[str, tuple[str, ...]]:
@@ -245,15 +255,29 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
     serial, station = (part if _significant(part) else "" for part in scanner[2:])
     if len(set(_significant(serial))) < 2:  # one repeated character, as de-identification leaves it
         serial = ""
+    machine = [*scanner[:2], serial, station]
     return {
         "study_key": digest(key, "uid", _required(dataset, "StudyInstanceUID")),
         "series_key": digest(key, "uid", _required(dataset, "SeriesInstanceUID")),
         "instance_key": digest(key, "uid", _required(dataset, "SOPInstanceUID")),
         "frame_of_reference_key": digest(key, "uid", str(dataset.get("FrameOfReferenceUID", ""))),
-        "scanner_key": digest(key, "scanner", "|".join(scanner)),
+        "scanner_key": digest(key, "scanner", "|".join(machine)),
+        "earlier_scanner_key": "" if machine == scanner else digest(key, "scanner", "|".join(scanner)),
         "serial_key": serial and digest(key, "serial", serial),
         "station_key": station and digest(key, "station", station),
     }
+
+
+def _pixels_key(dataset: Dataset, key: bytes) -> str:
+    """Digest of the pixels without padding; empty for bytes that depend on the syntax (compressed, big-endian)."""
+    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", _IMPLICIT_LITTLE)))
+    if "PixelData" not in dataset or syntax.is_encapsulated or not syntax.is_little_endian:
+        return ""
+    data = dataset["PixelData"].value
+    if not isinstance(data, bytes):  # of a damaged object
+        return ""
+    secret = hashlib.sha256(key).digest()
+    return hashlib.blake2b(data[: _pixel_bytes(dataset)], digest_size=8, key=secret).hexdigest()
 
 
 def _significant(name: str) -> str:

@@ -40,6 +40,10 @@ class Series:
         How many times the upload contains the images of the series, under different UIDs.
     equal_echoes : bool
         True if it is one of several echoes whose headers state the same echo time.
+    lossy, inverted : bool
+        True if an image is.
+    copies_differ : bool
+        True if an image was sent several times with different pixels. The first one is used.
     """
 
     first: InstanceFacts
@@ -48,6 +52,9 @@ class Series:
     acquired_s: float | None = field(default=None, repr=False)
     times_sent: int = 1
     equal_echoes: bool = False
+    lossy: bool = False
+    inverted: bool = False
+    copies_differ: bool = False
 
     @property
     def label(self) -> str:
@@ -194,6 +201,7 @@ def group_series(instances: Iterable[InstanceFacts]) -> tuple[Series, ...]:
     tuple of Series
         Series without a time come last.
     """
+    instances = tuple(instances)
     by_uid: dict[str, dict[str, InstanceFacts]] = defaultdict(dict)
     for instance in instances:
         by_uid[instance.series_key].setdefault(instance.instance_key, instance)
@@ -203,11 +211,28 @@ def group_series(instances: Iterable[InstanceFacts]) -> tuple[Series, ...]:
             copy = found.get(content)
             # the first that was sent is used; the others are counted
             found[content] = one if copy is None else replace(copy, times_sent=copy.times_sent + one.times_sent)
+    unlike = _with_unlike_copies(instances)
+    found = {
+        content: replace(series, copies_differ=not unlike.isdisjoint(series.files))
+        for content, series in found.items()
+    }
     return tuple(
         sorted(
             found.values(), key=lambda s: (s.acquired_s is None, s.acquired_s or 0.0, s.first.series_number or 0)
         )
     )
+
+
+def _with_unlike_copies(instances: Iterable[InstanceFacts]) -> set[Path]:
+    """Images that were sent several times, under one UID or under others, with different pixels."""
+    copies: dict[object, list[InstanceFacts]] = defaultdict(list)
+    for instance in instances:
+        if not instance.pixels_key:
+            continue
+        copies[instance.instance_key].append(instance)
+        if _is_stated(instance):
+            copies[_image(instance), _physics(instance)].append(instance)
+    return {image.path for same in copies.values() if len({i.pixels_key for i in same}) > 1 for image in same}
 
 
 def _series_of_uid(instances: Sequence[InstanceFacts]) -> list[tuple[tuple[object, ...], Series]]:
@@ -270,11 +295,23 @@ def _content(run: Sequence[InstanceFacts]) -> tuple[object, ...]:
     if any(i.acquired_s is None for i in run):
         return (first.instance_key,)
     images = tuple(sorted((i.instance_number or 0, i.acquired_s or 0.0, i.positions) for i in run))
-    physics = (
-        first.repetition_time_ms, first.echo_time_ms, first.inversion_time_ms, first.flip_angle_deg, first.image_type,
-        first.orientation, first.rows, first.columns, first.echo_number, first.scanner_key, first.description,
+    return images, _physics(first)
+
+
+def _physics(image: InstanceFacts) -> tuple[object, ...]:
+    return (
+        image.repetition_time_ms, image.echo_time_ms, image.inversion_time_ms, image.flip_angle_deg, image.image_type,
+        image.orientation, image.rows, image.columns, image.echo_number, image.scanner_key, image.description,
     )  # fmt: skip
-    return images, physics
+
+
+def _image(image: InstanceFacts) -> tuple[object, ...]:
+    """What copies of an image in a series have in common, if it is stated."""
+    return image.instance_number, image.acquired_s, image.positions, image.echo_number
+
+
+def _is_stated(image: InstanceFacts) -> bool:
+    return image.instance_number is not None and image.acquired_s is not None
 
 
 def _sent_once(group: Sequence[InstanceFacts]) -> tuple[list[InstanceFacts], int]:
@@ -284,13 +321,7 @@ def _sent_once(group: Sequence[InstanceFacts]) -> tuple[list[InstanceFacts], int
     """
     unique: dict[tuple[object, ...], InstanceFacts] = {}
     for instance in group:
-        stated = instance.instance_number is not None and instance.acquired_s is not None
-        what = (
-            (instance.instance_number, instance.acquired_s, instance.positions, instance.echo_number)
-            if stated
-            else instance.instance_key
-        )
-        unique.setdefault((what,), instance)
+        unique.setdefault(_image(instance) if _is_stated(instance) else (instance.instance_key,), instance)
     return list(unique.values()), round(len(group) / len(unique))
 
 
@@ -320,4 +351,6 @@ def _series(group: list[InstanceFacts], *, alone: bool) -> Series:
         files=tuple(i.path for i in group),
         geometry=slice_geometry(group, alone=alone),
         acquired_s=min(times) if times else None,
+        lossy=any(i.lossy for i in group),
+        inverted=any(i.inverted for i in group),
     )

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 
 from qc.slices.stack import SliceStack
 
@@ -15,9 +15,6 @@ _DETAIL_PER_MM: Final = (0.12, 0.2)
 
 _SECTOR: Final = 2.0
 """Least ratio of the frequency along one axis to that along the other: within 27 degrees of the axis."""
-
-_FADE_PIXELS: Final = 3.0
-"""Standard deviation of the smoothing of the interior, so that its border has no detail."""
 
 _LEAST: Final = 1e-9
 """Avoids a division by 0."""
@@ -40,9 +37,7 @@ def coherence_ratio(stack: SliceStack) -> float | None:
         is no correlation along the columns.
     """
     slices = stack.data[stack.middle]
-    weight = ndimage.gaussian_filter(
-        stack.inside[stack.middle].astype(np.float32), (0, _FADE_PIXELS, _FADE_PIXELS)
-    )
+    weight = stack.faded[1:-1]
     mean = (slices * weight).sum(axis=(1, 2)) / np.maximum(weight.sum(axis=(1, 2)), _LEAST)
     spectrum = fft.rfft2((slices - mean[:, None, None]) * weight)
     fy = np.abs(np.fft.fftfreq(slices.shape[1], stack.spacing_mm[0]))[:, None]

@@ -22,9 +22,6 @@ _LOW_PASS: Final = 0.2
 _EDGE_PIXELS: Final = 0.7
 """Standard deviation of the smoothing before the gradient."""
 
-_FADE_PIXELS: Final = 3.0
-"""Standard deviation of the smoothing of the interior, so that its border is no edge."""
-
 _OF_NEIGHBOURS: Final = 1.5
 """A slice displaced by d is shifted by d against its neighbours, and each of them by about -d / 2: d + d / 2."""
 
@@ -65,10 +62,8 @@ def displacements_mm(stack: SliceStack) -> NDArray[np.float64]:
     """
     first, last = stack.middle[0] - 1, stack.middle[-1] + 2
     rows, columns = stack.data.shape[1:]
-    spectra = [
-        _edge_spectrum(*pair) for pair in zip(stack.data[first:last], stack.inside[first:last], strict=True)
-    ]
-    spectrum = np.stack(spectra)
+    planes = zip(stack.data[first:last], stack.inside[first:last], stack.faded, strict=True)
+    spectrum = np.stack([_edge_spectrum(*plane) for plane in planes])
     fy, fx = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None]
     cross = spectrum[1:-1] * np.conj((spectrum[:-2] + spectrum[2:]) / 2)
     cross *= np.exp(-(fy**2 + fx**2) / (2 * _LOW_PASS**2)).astype(np.float32)
@@ -76,11 +71,12 @@ def displacements_mm(stack: SliceStack) -> NDArray[np.float64]:
     return np.array([_peak_mm(plane, stack.spacing_mm) for plane in surface])
 
 
-def _edge_spectrum(plane: NDArray[np.float32], inside: BoolArray) -> NDArray[np.complex64]:
+def _edge_spectrum(
+    plane: NDArray[np.float32], inside: BoolArray, weight: NDArray[np.float32]
+) -> NDArray[np.complex64]:
     edges = gradient(ndimage.gaussian_filter(plane, _EDGE_PIXELS))
     usual = float(np.median(edges[inside])) if inside.any() else 0.0
     edges = np.log1p(edges / max(usual, _LEAST))
-    weight = ndimage.gaussian_filter(inside.astype(np.float32), _FADE_PIXELS)
     mean = float((edges * weight).sum() / max(float(weight.sum()), _LEAST))
     return np.asarray(fft.rfft2((edges - mean) * weight))
 

@@ -141,6 +141,9 @@ def neighbour_differences(stack: SliceStack) -> NDArray[np.float64]:
 
 def _relative_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Median difference of two slices, each relative to its own median; NaN if they have too few voxels."""
-    if one.size < _MIN_VOXELS or min(np.median(one), np.median(other)) <= 0:
+    if one.size < _MIN_VOXELS:
         return float("nan")
-    return float(np.median(np.abs(one / np.median(one) - other / np.median(other))))
+    usual_one, usual_other = np.median(one), np.median(other)
+    if min(usual_one, usual_other) <= 0:
+        return float("nan")
+    return float(np.median(np.abs(one / usual_one - other / usual_other)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -37,6 +38,9 @@ _DARK_SLICE: Final = 3
 _MARGIN_PIXELS: Final = 8
 """Margin around the head within which slices are compared."""
 
+_FADE_PIXELS: Final = 3.0
+"""Standard deviation of the smoothing of the interior, so that its border is no edge and has no detail."""
+
 _PIXEL_MM: Final = 1.0
 """Approximate in-plane spacing of the comparison."""
 
@@ -63,6 +67,12 @@ class SliceStack:
     spacing_mm: tuple[float, float]
     middle: NDArray[np.intp]
     axial: bool = False
+
+    @cached_property
+    def faded(self) -> NDArray[np.float32]:
+        """Interior with a smooth border, 0 to 1, from the slice before the middle to the one after it."""
+        inside = self.inside[self.middle[0] - 1 : self.middle[-1] + 2].astype(np.float32)
+        return np.asarray(ndimage.gaussian_filter(inside, (0, _FADE_PIXELS, _FADE_PIXELS)))
 
 
 def slice_stack(image: Image, head: BoolArray, *, three_d: bool | None = None) -> SliceStack | None:

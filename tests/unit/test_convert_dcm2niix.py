@@ -117,6 +117,35 @@ def test_a_sidecar_is_read_with_and_without_a_byte_order_mark(tmp_path, start):
     }
 
 
+def test_a_header_value_that_is_no_finite_number_is_not_stated(tmp_path, monkeypatch):
+    whole = expected(geometry(factory.write_series(tmp_path / "in", factory.T1)))
+    convert = module._run
+
+    def run(folder, out, timeout_s):
+        code = convert(folder, out, timeout_s)
+        (sidecar,) = out.glob("*.json")
+        lines = (
+            '{\n\t"EchoTime": nan,\n\t"FlipAngle": 90,\n\t"PixelBandwidth": -inf,\n\t"SliceThickness": 1e999,\n'
+        )
+        sidecar.write_text(f'{lines}\t"RepetitionTime": NaN,\n\t"InversionTime": inf\n}}\n')
+        return code
+
+    monkeypatch.setattr(module, "_run", run)
+    assert convert_series(tmp_path / "in", whole, what="T1w").sidecar == {"FlipAngle": 90}
+
+
+def test_an_infinite_field_strength_in_the_headers_is_not_in_the_sidecar(tmp_path):
+    files = factory.write_series(tmp_path / "in", factory.T1)
+    whole = expected(geometry(files))
+    for path in files:  # dcm2niix writes inf
+        path.write_bytes(
+            path.read_bytes().replace(b"\x18\x00\x87\x00DS\x04\x001.5 ", b"\x18\x00\x87\x00DS\x06\x001e999 ")
+        )
+    sidecar = convert_series(tmp_path / "in", whole, what="T1w").sidecar
+    assert "MagneticFieldStrength" not in sidecar
+    assert sidecar["EchoTime"] == 0.012
+
+
 def test_volumes_are_made_beside_the_files_and_removed(tmp_path, monkeypatch):
     whole = expected(geometry(factory.write_series(tmp_path / "in", factory.T1)))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no folder"))

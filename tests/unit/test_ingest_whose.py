@@ -1,5 +1,6 @@
 """An upload under the wrong subject or visit is refused, with the registry and the quarantine to show for it."""
 
+import datetime as dt
 import json
 import re
 import sqlite3
@@ -33,6 +34,16 @@ AFTER = "visit wk00: expected a scan before the infusion, found a scan after it 
 @pytest.fixture
 def trial(tmp_path):
     return ingest_trial.new_trial(tmp_path / "trial")
+
+
+def test_a_scan_of_a_later_day_than_that_of_the_upload_is_a_query(trial, tmp_path):
+    days = (dt.datetime.now(tz=dt.UTC) - ingest_trial.WEEK0).days
+    tomorrow, later = (
+        ingest(trial, upload(tmp_path / str(day), day=day, specs=FLAIR), dry_run=True).queries
+        for day in (days + 1, days + 3)
+    )
+    expected = "expected a date of the study up to today, found a later one; order and window are unclear"
+    assert (expected in tomorrow, expected in later) == (False, True)
 
 
 def test_what_is_stored_is_keyed_or_shifted(trial, tmp_path):

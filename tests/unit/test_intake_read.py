@@ -86,6 +86,25 @@ def test_a_constant_serial_number_is_not_stated(tmp_path, name, as_serial, as_st
     assert (bool(facts.serial_key), bool(facts.station_key)) == (as_serial, as_station)
 
 
+def test_placeholders_of_the_station_are_one_scanner(tmp_path):
+    (file,) = factory.write_series(tmp_path, SMALL)[:1]
+    dataset = pydicom.dcmread(file)
+
+    def facts(station, serial=""):
+        dataset.StationName, dataset.DeviceSerialNumber = station, serial
+        dataset.save_as(file)
+        found = read_one(0, file, KEY).facts
+        assert found is not None
+        return found
+
+    blank, *others = (facts(station) for station in ("", "ANONYMOUS", "None", "0000", "-"))
+    assert {one.scanner_key for one in others} == {blank.scanner_key} == {facts("", "000").scanner_key}
+    assert facts("MRC1").scanner_key != blank.scanner_key
+    # the keys of earlier versions contain what is written
+    assert blank.earlier_scanner_key == facts("MRC1", "SN-1").earlier_scanner_key == ""
+    assert len({one.earlier_scanner_key for one in others} - {"", blank.scanner_key}) == len(others)
+
+
 def test_other_files_are_counted_and_left_aside(tmp_path):
     files = factory.write_series(tmp_path, SMALL)[:2]
     (tmp_path / "readme.txt").write_text("not DICOM")

@@ -1,5 +1,6 @@
 """Odd series have a reason of their own: rounded times, jitter, aborted runs, copies, echoes of equal time."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, JPEGBaseline8Bit, RLELossless
 
+from mri_pipeline.core.errors import ComplianceError
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
@@ -19,15 +21,18 @@ from mri_pipeline.intake.contrast import Recognised, recognise
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.facts import InstanceFacts
 from mri_pipeline.intake.gadolinium import split_gadolinium
+from mri_pipeline.intake.header_values import header_values
+from mri_pipeline.intake.header_worker import read_one
 from mri_pipeline.intake.series import Series, group_series
 from mri_pipeline.intake.unwanted import Unwanted
 from qc.compliance import UploadPurpose, check_compliance
 from qc.coverage import odd_slices
-from qc.findings import ComplianceReport
+from qc.findings import SEND_AGAIN, ComplianceReport, Finding
 from tests.unit import dicom_factory as factory
 from tests.unit.gate_steps import check_upload, convert_checked
 from tests.unit.series_facts import AXIAL, IR, instances, t1, timed
 
+OTHERWISE = "check the limits in trial.toml, or repeat the scan according to the protocol"
 FLAIR = instances(name="flair", **timed(9000, 110, 2500, IR, acquired_s=0, series_number=1))
 
 
@@ -57,6 +62,153 @@ def one(facts: list[InstanceFacts]) -> Series:
     (series,) = group_series(facts)
     assert series.geometry is not None
     return series
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"image_type": ("DERIVED", "SECONDARY", "MPR")}, "derived or reformatted, not an original acquisition"),
+        ({"burned_in": True}, "an image with text burned into it"),
+        ({"description": "flair orbita orbit"}, "not of the head"),
+    ],
+)
+def test_a_series_that_would_be_the_missing_one_is_named_with_its_reason(changes, reason):
+    other = changed(t2("mpr", start=90.0), image_type=("DERIVED", "SECONDARY", "MPR"))  # has another timing
+    for facts in (FLAIR, changed(FLAIR, **changes)):
+        findings = report(facts, t2("t2"), other).findings
+        messages = [f.message for f in findings if f.rule == "sequence" and f.contrast is Contrast.FLAIR]
+        if facts is FLAIR:
+            assert messages == ["FLAIR: series 1 is FLAIR by TR 9000, TE 110, TI 2500 ms"]
+        else:
+            assert messages == [f"expected FLAIR, found T2w (series 1 is {reason})"]
+    (missing,) = [f for f in findings if f.rule == "sequence" and f.contrast is Contrast.T1W_GD]
+    assert missing.message == "expected ce-gadolinium_T1w, found T2w"
+
+
+def test_a_localizer_is_no_reason_for_a_missing_t1():
+    scout = t1("scout", start=1.0, scanning_sequence=("GR",), image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
+    (missing,) = [f for f in report(FLAIR, scout).findings if f.rule == "sequence" and f.contrast is Contrast.T1W]
+    assert missing.message == "expected T1w, found FLAIR"
+
+
+def test_a_refusal_says_what_to_do_for_each_reason():
+    cut = changed(FLAIR, field_strength_t=1.0)[:5] + changed(FLAIR, field_strength_t=1.0)[6:]
+    with pytest.raises(ComplianceError) as caught:
+        report(cut, t2("t2")).require()
+    assert caught.value.hint == "use a scanner of at least 1.5 T, and send its scans; " + SEND_AGAIN
+    without = Finding("same_scanner", Action.REFUSE, "expected this scanner, found that one")
+    with pytest.raises(ComplianceError) as caught:
+        report(cut, t2("t2")).adding(without).require()
+    assert caught.value.hint.endswith(f"{SEND_AGAIN}; {OTHERWISE}")
+
+
+def copied(facts: list[InstanceFacts], start: str = "q", **values: Any) -> list[InstanceFacts]:
+    """The images sent again under new UIDs."""
+    uids = {"series_key": "again", "instance_key": lambda n: f"again{n}", "path": lambda n: Path(f"again{n}")}
+    return changed(facts, **(uids | {"pixels_key": lambda n: f"{start}{n}"} | values))
+
+
+@pytest.mark.parametrize(
+    ("again", "differ"),
+    [
+        (lambda facts: copied(facts, "p"), False),
+        (copied, True),
+        (lambda facts: copied(facts)[:3], True),
+        (lambda facts: copied(facts, series_key=facts[0].series_key), True),
+        (lambda facts: changed(facts[4:5], pixels_key="other"), True),
+        (lambda facts: changed(facts[4:5], pixels_key=""), False),  # compressed
+        (lambda facts: copied(facts, image_type=("ORIGINAL", "PRIMARY", "M", "NORM")), False),
+        (lambda facts: copied(facts, acquired_s=900.0), False),
+    ],
+)
+def test_copies_with_other_pixels_are_a_query(again, differ):
+    first = changed(t2("a"), pixels_key=lambda n: f"p{n}")
+    found = report(FLAIR, first, again(first)).of(Action.QUERY)
+    expected = (
+        "T2w: expected equal pixels of images that were sent several times, found different ones in series 1; the "
+        "first ones are used"
+    )
+    assert [f.message for f in found if f.rule == "copies_differ"] == [expected] * differ
+
+
+def test_pixels_are_compared_without_padding_and_not_in_big_endian(tmp_path):
+    path = factory.write_series(tmp_path / "in", replace(factory.FLAIR, shape=(15, 11, 12)))[0]
+    image = pydicom.dcmread(path)
+    key = read_one(0, path, b"k" * 32).facts.pixels_key
+    assert key
+    pixels = image.pixel_array
+    image.PixelData += b"xy"
+    image.save_as(tmp_path / "padded.dcm")
+    assert read_one(0, tmp_path / "padded.dcm", b"k" * 32).facts.pixels_key == key
+    spec = replace(factory.FLAIR, shape=(15, 11, 12))
+    big = factory.slice_dataset(spec, factory.Patient(), "1.2.3", 0, pixels.byteswap())
+    big.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    big.save_as(tmp_path / "big.dcm", enforce_file_format=True)
+    assert read_one(0, tmp_path / "big.dcm", b"k" * 32).facts.pixels_key == ""
+    compressed = pydicom.dcmread(path)
+    compressed.compress(RLELossless)
+    compressed.save_as(tmp_path / "rle.dcm")
+    assert read_one(0, tmp_path / "rle.dcm", b"k" * 32).facts.pixels_key == ""
+
+
+def test_the_pixels_of_two_files_are_compared(tmp_path):
+    spec = replace(factory.FLAIR, shape=(16, 12, 12))
+    folder = factory.write_visit(tmp_path / "up", (spec,))
+    path = min(folder.iterdir())
+    image = pydicom.dcmread(path)
+    for name, pixels in (("equal", image.pixel_array), ("other", image.pixel_array + 1)):
+        image.PixelData = pixels.tobytes()
+        image.save_as(folder / f"z_{name}.dcm")
+        checked = check_upload(
+            folder,
+            protocol=parse_protocol(protocol_text()),
+            work_dir=tmp_path / name,
+            secret=b"0" * 16,
+            purpose=UploadPurpose.VISIT,
+        )
+        assert checked.chosen[Contrast.FLAIR].recognised.series.copies_differ is (name == "other")
+
+
+@pytest.mark.parametrize("which", [0, 5, 11])
+def test_one_image_that_was_compressed_with_loss_or_inverted_is_enough(which):
+    lossy = changed(t2("a"), lossy=lambda n: n == which)
+    (query,) = [f for f in report(FLAIR, lossy).of(Action.QUERY) if f.rule == "lossy_compression"]
+    assert query.contrast is Contrast.T2W
+    inverted = changed(t2("a"), inverted=lambda n: n == which)
+    (refusal,) = report(FLAIR, inverted).of(Action.REFUSE)
+    assert (refusal.rule, refusal.contrast) == ("inverted", Contrast.T2W)
+    assert refusal.to_do == "send the series again, as the scanner wrote it"
+    assert report(FLAIR, inverted).overruled().of(Action.REFUSE) == (refusal,)
+    assert refusal.message == "T2w: expected grey levels as acquired, found inverted ones (MONOCHROME1)"
+
+
+def test_a_series_that_is_not_needed_may_be_inverted():
+    unused = changed(t2("a"), inverted=True, image_type=("DERIVED", "SECONDARY", "MPR"))
+    unknown = changed(t2("u", start=90.0), inverted=True, echo_time_ms=60.0, repetition_time_ms=900.0)
+    assert not report(FLAIR, unused, unknown).of(Action.REFUSE)
+
+
+def test_what_the_header_says_of_loss_and_grey_levels(tmp_path):
+    dataset = pydicom.dcmread(factory.write_series(tmp_path, factory.FLAIR)[0])
+    found = header_values(dataset)
+    assert (found["lossy"], found["inverted"]) == (False, False)
+    dataset.PhotometricInterpretation = "MONOCHROME1"
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    found = header_values(dataset)
+    assert (found["lossy"], found["inverted"]) == (True, True)
+
+
+def test_lossy_compression_is_a_query(tmp_path):
+    lossy = replace(factory.T2, extra={"LossyImageCompression": "01"})
+    checked = check_upload(
+        factory.write_visit(tmp_path / "up", (factory.FLAIR, lossy)),
+        protocol=parse_protocol(protocol_text()),
+        work_dir=tmp_path / "work",
+        secret=b"0" * 16,
+        purpose=UploadPurpose.VISIT,
+    )
+    (query,) = [f for f in checked.compliance.of(Action.QUERY) if f.rule == "lossy_compression"]
+    assert query.message == "T2w: expected an image without lossy compression, found one compressed with loss"
 
 
 @pytest.mark.parametrize("echoes", [(94.4999, 94.5001), (93.9, 94.1), (94.49, 94.51)])

@@ -206,9 +206,38 @@ def test_the_scans_that_are_stored(tmp_path, images_say, enhancement):
     assert ("enhancement" in queried) is (enhancement is not Enhancement.PRESENT)
 
 
+def test_a_t1_without_enhancement_keeps_its_scanner(tmp_path, images_say):
+    images_say(Enhancement.ABSENT)
+    another = replace(factory.T1_GD, number=40, extra={"DeviceSerialNumber": "SN-2"})
+    sent = factory.write_visit(tmp_path / "up", (factory.FLAIR, factory.T1, factory.T2, another))
+    checked = check_upload(
+        sent, protocol=PROTOCOL, work_dir=tmp_path / "work", secret=b"0" * 16, purpose=UploadPurpose.VISIT
+    )
+    written = write_scans(
+        checked,
+        raw=RawDataset(tmp_path / "raw"),
+        protocol=PROTOCOL,
+        visit="wk04",
+        blinding=Blinding("AB12", b"0" * 16),
+    )
+    (elsewhere,) = written.profile.others.items()
+    assert elsewhere[0] is AFTER
+    assert elsewhere[1].serial_key not in ("", written.profile.serial_key)
+    assert AFTER not in written.profile.acquisitions
+
+
 def test_acquired_3d_is_what_the_header_states():
     series = [
         [image.model_copy(update={"acquisition_type": kind}) for image in facts]
         for facts, kind in zip(NAMED, ("3D", "2D", ""), strict=True)
     ]
     assert decision.acquired_3d(decide(*series)) == {Contrast.FLAIR: True, Contrast.T1W: False}
+
+
+def test_acquired_3d_of_a_t1_without_enhancement(images_say):
+    images_say(Enhancement.ABSENT)
+    series = [
+        [image.model_copy(update={"acquisition_type": kind}) for image in facts]
+        for facts, kind in zip(NAMED, ("3D", "2D", "3D"), strict=True)
+    ]
+    assert decision.acquired_3d(decide(*series)) == {Contrast.FLAIR: True, Contrast.T1W: False, AFTER: True}

@@ -11,7 +11,7 @@ from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
-from qc.same_head import SAME_HEAD, HeadMatch, judge_head, match_head
+from qc.same_head import AGREEMENT, SAME_HEAD, HeadMatch, judge_head, match_head
 from reading_centre.use_cases.uploads import visit_intake
 from reading_centre.use_cases.uploads.quarantine import list_quarantine, release_upload
 from tests.unit.ingest_trial import ingest, new_trial, opened, upload
@@ -36,6 +36,42 @@ def test_the_same_head_in_another_position_agrees():
     affine[:3, 3] += (6.0, -4.0, 3.0)
     moved = Image((0.7 * flair.data).astype(np.float32), Grid(flair.grid.shape, affine))
     assert match_head(moved, flair, "wk00").agreement > 0.9
+
+
+def test_a_mirrored_head_is_a_query_that_says_so():
+    flair = load_image(TEST_IMAGES / "sub-phantom_ses-wk04_FLAIR.nii.gz").reoriented("RAS")
+    affine = flair.grid.affine.copy()
+    affine[:3, 3] += (6.0, -4.0, 3.0)
+    mirrored = Image(np.ascontiguousarray(flair.data[::-1]), Grid(flair.grid.shape, affine))
+    match = match_head(mirrored, flair, "wk00")
+    assert match.mirrored is not None
+    assert match.agreement < 0.7 < match.mirrored
+    finding = judge_head(match, LIMIT)
+    assert (finding.rule, finding.action) == (SAME_HEAD, Action.QUERY)
+    assert "expected left and right as at visit wk00" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("agreement", "mirrored", "action", "text"),
+    [
+        (
+            0.55,
+            0.9,
+            Action.QUERY,
+            "of the mirrored image (0.90 instead of 0.55): one of the two visits may be mirrored",
+        ),
+        (0.3, 0.42, Action.QUERY, "found 0.30: one of the two visits may show another head"),
+        (0.6, 0.5, None, "found 0.60"),
+        (0.9, None, None, "found 0.90"),
+    ],
+)
+def test_a_better_agreement_of_the_mirror_image_decides(agreement, mirrored, action, text):
+    finding = judge_head(HeadMatch("wk00", agreement, mirrored), LIMIT)
+    mirrored_one = "mirrored" in text
+    assert finding.action is action
+    assert (finding.measured, finding.limit) == ((None, None) if mirrored_one else (agreement, LIMIT.value))
+    assert ("left and right" in finding.to_do) is mirrored_one
+    assert finding.message.endswith(text)
 
 
 @pytest.fixture
@@ -88,6 +124,20 @@ def test_the_nearest_other_visit_is_compared(trial, tmp_path, monkeypatch):
     for number, visit in ((84, "wk12"), (28, "wk04"), (168, "wk24")):
         assert not [q for q in ingest(trial, upload(tmp_path / visit, day=number), visit).queries if "head" in q]
     assert [visit for visit, *_ in compared] == ["wk00", "wk00", "wk12"]
+
+
+def test_an_agreement_within_the_limit_is_stored(trial, tmp_path, monkeypatch):
+    agreeing(monkeypatch, 0.876)
+    result = ingest(trial, upload(tmp_path / "up", day=28), "wk04")
+    assert not [text for text in (*result.queries, *result.notes) if "head of" in text or "same head" in text]
+    with opened(trial) as registry:
+        values = {one.visit: one.values["FLAIR"].get(AGREEMENT) for one in registry.measures.all()}
+        (entry,) = [e for e in registry.audit_trail() if "same_head" in e.details]
+    assert values == {"wk00": None, "wk04": 0.876}
+    assert entry.target.endswith("wk04")
+    assert entry.details["same_head"] == (
+        "FLAIR: expected the head of visit wk00 with an agreement of at least 0.5, found 0.88"
+    )
 
 
 def test_without_a_brain_no_head_is_compared(trial, tmp_path, monkeypatch):

@@ -356,6 +356,15 @@ def test_a_scanner_of_an_earlier_version_keeps_its_gate(judging, tmp_path):
         ingest(trial, upload(tmp_path / "v2", day=28, specs=new), "wk04", site="S02")
 
 
+def test_a_scanner_whose_station_was_a_placeholder_keeps_the_entry_of_an_earlier_version():
+    header = Scanner("Maker", "Model", "v1", 3.0, "k", earlier_scanner_key="e")
+    assert [scanner_facts(header, known).serial_digest for known in ((), {"e"}, {"k"}, {"k", "e"})] == [*"keke"]
+    assert another_machine(header, replace(header, scanner_key="e", earlier_scanner_key="")) == ""
+    other = replace(header, scanner_key="l", earlier_scanner_key="")
+    assert another_machine(header, other) == "another serial number or station name"
+    assert another_machine(replace(header, earlier_scanner_key=""), other) != ""
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [

@@ -370,7 +370,7 @@ def scanner_facts(profile: Scanner, known: Collection[str] = ()) -> ScannerFacts
     profile : Scanner
     known : collection of str, optional
         Digests of the scanners of the site. Earlier versions entered a scanner under the digest of manufacturer, model,
-        serial number and station name. It keeps this one.
+        serial number and station name, placeholders included. It keeps this one.
 
     Returns
     -------
@@ -378,12 +378,12 @@ def scanner_facts(profile: Scanner, known: Collection[str] = ()) -> ScannerFacts
         With the digest of the serial number, so that a renamed station is the same scanner. Without a serial number,
         and for a scanner of an earlier version, with that of all four.
     """
-    of_all = not profile.serial_key or profile.scanner_key in known
+    earlier = [key for key in profile.scanner_keys if key in known]
     return ScannerFacts(
         manufacturer=profile.manufacturer,
         model=profile.model,
         software=profile.software,
         field_strength_t=profile.field_strength_t or 0.0,
-        serial_digest=profile.scanner_key if of_all else profile.serial_key,
+        serial_digest=earlier[0] if earlier else profile.serial_key or profile.scanner_key,
         identified=profile.identified,
     )

@@ -19,7 +19,7 @@ from qc.gate import CheckedUpload
 from qc.headers import HeaderChecks
 from qc.measure_record import measure_record
 from qc.protocol_change import PreviousScan
-from qc.same_head import judge_head, match_head, not_compared
+from qc.same_head import AGREEMENT, HeadMatch, judge_head, match_head, not_compared
 from qc.scan_profile import ScanProfile, profile_of_record
 from reading_centre.use_cases.uploads.desk import UploadDesk
 from workflows.intake import IntakeJob, run_intake
@@ -125,14 +125,18 @@ def decide_upload(desk: UploadDesk, upload: Path, work: Path, context: UploadCon
     with measures_of_refused(desk, context, checked.profile, measures):
         decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
     identity = _identity(checked, decided, context.before_infusion)
-    head = _judge_head(desk, context, decided, measures)
+    head = _compare_head(desk, context, decided, measures)
+    if isinstance(head, HeadMatch):
+        flair = Contrast.FLAIR.value
+        measures = {**measures, flair: {**measures[flair], AGREEMENT: round(head.agreement, 3)}}
+        head = judge_head(head, desk.protocol.image_change.min_head_agreement)
     return DecidedUpload(decided, identity, checked.headers, checked.study_day, measures, head)
 
 
-def _judge_head(
+def _compare_head(
     desk: UploadDesk, context: UploadContext, decided: DecidedVisit, measures: Mapping[str, Mapping[str, float]]
-) -> Finding | None:
-    """Whether the FLAIR shows the head of the nearest other visit with a FLAIR; a note if it cannot be compared."""
+) -> HeadMatch | Finding | None:
+    """The FLAIR against that of the nearest other visit with a FLAIR; a note if it cannot be compared."""
     others = _other_visits(desk, context.code, context.visit)
     if not others:
         return None
@@ -146,8 +150,7 @@ def _judge_head(
         image = load_image(files[other])
     except ImageError:  # its message contains the blinded code
         return not_compared(f"the FLAIR of visit {other} cannot be read")
-    match = match_head(decided.scans[Contrast.FLAIR].load()[0], image, other)
-    return judge_head(match, desk.protocol.image_change.min_head_agreement)
+    return match_head(decided.scans[Contrast.FLAIR].load()[0], image, other)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from mri_pipeline.registry.audit import AuditAction
 from qc.change import CHANGE, judge_change
 from qc.decision import DecidedVisit
 from qc.findings import ComplianceReport, Finding
-from qc.identity import WITHDRAWN, check_identity, check_withdrawn, later_windows
+from qc.identity import WITHDRAWN, check_clock, check_identity, check_withdrawn, later_windows
 from qc.scanner_gate import SCANNER_GATE, judge_scanner
 from qc.scanner_identity import is_another_scanner
 from reading_centre.use_cases.uploads.desk import UploadDesk
@@ -103,6 +103,7 @@ def _compare(
     before = [images for images in withdrawn if images.at <= released_at]
     found = (
         *check_identity(identity, **of, known=known, protocol=desk.protocol),
+        *check_clock(upload.day, dt.datetime.now(tz=dt.UTC).date().toordinal()),
         *check_withdrawn(before, **of),
         *_judge_scanner(desk, context, upload),
         *_judge_change(desk, context, upload),
@@ -117,6 +118,8 @@ def _compare(
         target = f"{context.code} {context.visit}"
         desk.registry.audit(AuditAction.UPLOAD_OF_ANOTHER_SUBJECT, target=target, details={"scans": elsewhere})
     remarks = _remarks(context)
+    if upload.head is not None and upload.head.action is None:  # a violation is a query, and no comparison a note
+        remarks["same_head"] = upload.head.message
     if context.patient_changed and any(finding.rule == "patient" for finding in found):
         found = tuple(finding for finding in found if finding.rule != "patient")
         remarks["patient_changed"] = context.patient_changed
