@@ -92,12 +92,12 @@ def ingest_once(work: Path) -> None:
     meter = Meter()
     with meter.part(IMPORTS):
         import workflows  # noqa: F401 - one thread, as for the command
-        from reading_centre.use_cases.uploads import desk, visit_intake
+        from reading_centre.use_cases.uploads import visit_intake
         from reading_centre.use_cases.uploads.ingest import visit as ingest
         from workflows.interfaces import intake
     for step in STEPS:
         meter.timed(getattr(intake, step), "_step", step)
-    meter.timed(desk, "measure_upload", "digest of the upload")
+    meter.timed(task, "measure_upload", "digest of the upload")
     meter.timed(ingest, "write_scans", "write")
     meter.timed(ingest, "make_durable", "write")
     meter.timed(visit_intake, "decide_visit", "decide")

@@ -25,8 +25,8 @@ from reading_centre.use_cases.reading.signature import finish_signed
 from reading_centre.use_cases.trial.people import finish_passwords
 from reading_centre.use_cases.trial.roles import finish_roles
 from reading_centre.use_cases.trial.storage import no_free_port
-from reading_centre.use_cases.uploads.desk import settle_decided
 from reading_centre.use_cases.uploads.jobs import Worker, lanes_with_work
+from reading_centre.use_cases.uploads.task import settle_decided
 from reading_centre.use_cases.uploads.waiting import sweep_uploads
 from reading_centre.web.app import create_app
 

@@ -15,7 +15,7 @@ from mri_pipeline.intake import unpack as unpacking
 from mri_pipeline.registry import database
 from reading_centre import cli
 from reading_centre.use_cases.trial import staging, storage
-from reading_centre.use_cases.uploads import desk as upload_desk
+from reading_centre.use_cases.uploads import task as upload_task
 from reading_centre.use_cases.uploads.ingest import visit as ingesting
 from tests.unit import ingest_trial
 from tests.unit.ingest_trial import SMALL, agree, opened, upload
@@ -67,7 +67,7 @@ def nothing_is_recorded(trial):
         (unpacking._Sink, "write"),
         (ingesting, "write_scans"),
         (ingesting, "make_durable"),
-        (upload_desk, "measure_upload"),
+        (upload_task, "measure_upload"),
         (staging, "sync_tree"),
         (Dataset, "save_as"),
     ],
@@ -152,14 +152,14 @@ def test_a_database_on_a_full_disk(trial, sent, monkeypatch):
 
 
 def test_an_upload_that_vanishes(trial, sent, monkeypatch, capsys):
-    measure = upload_desk.measure_upload
+    measure = upload_task.measure_upload
 
     def vanish(path):
         measured = measure(path)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         return measured
 
-    monkeypatch.setattr(upload_desk, "measure_upload", vanish)
+    monkeypatch.setattr(upload_task, "measure_upload", vanish)
     assert ingest(trial, sent) == 2
     shown = capsys.readouterr().err
     assert "gone" in shown or "found nothing at that path" in shown

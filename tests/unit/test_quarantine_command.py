@@ -37,8 +37,8 @@ from qc.findings import Finding
 from reading_centre import cli
 from reading_centre.use_cases import serve
 from reading_centre.use_cases.trial.init import init_trial
-from reading_centre.use_cases.uploads import desk as upload_desk
 from reading_centre.use_cases.uploads import quarantine as quarantine_use_case
+from reading_centre.use_cases.uploads import task as upload_task
 from reading_centre.use_cases.uploads.dummy_run.receive import decide_dummy_run, receive_dummy_run
 from reading_centre.use_cases.uploads.ingest.visit import receive_visit
 from reading_centre.use_cases.uploads.quarantine import (
@@ -219,7 +219,7 @@ def killed_at(patch, moment):
         raise KeyboardInterrupt
 
     if moment == "before the outcome":
-        patch.setattr(upload_desk, "settle_entry", killed)
+        patch.setattr(upload_task, "settle_entry", killed)
         patch.setattr(quarantine_use_case, "settle_entry", killed)
     elif moment == "after the outcome":
         patch.setattr(quarantined, "_remove_copies", killed)
@@ -479,7 +479,7 @@ def test_an_upload_that_is_accepted_during_a_discard_is_not_discarded(
             sent.append(name)
             with monkeypatch.context() as patch:
                 if killed or moment == "after the check":  # it would wait for the discard
-                    patch.setattr(upload_desk, "settle_upload", lambda *_, **__: None)
+                    patch.setattr(upload_task, "settle_upload", lambda *_, **__: None)
                 send(trial, tmp_path / "up2")
         return real(*args, **more)
 
@@ -505,7 +505,7 @@ def test_a_refused_dummy_run_at_an_accepted_site_is_discarded(trial, tmp_path, m
     with opened(trial) as registry:
         registry.record_dummy_run("S02", accepted=True, upload_digest="d0")
     if not scanner:
-        monkeypatch.setattr(upload_desk.UploadDesk, "by_scanner", lambda *_: {"scanner": None, "measures": {}})
+        monkeypatch.setattr(upload_task.UploadTask, "by_scanner", lambda *_: {"scanner": None, "measures": {}})
     name = refused_dummy_run(trial, tmp_path / "up", monkeypatch)
     with closing(sqlite3.connect(trial.registry_file)) as raw:
         site = raw.execute("SELECT gate, dummy_run_digest FROM sites WHERE code = 'S02'").fetchone()
@@ -523,7 +523,7 @@ def test_the_second_outcome_of_an_entry_is_not_recorded(trial, tmp_path, monkeyp
 
         def slow(*args):
             if not seen:
-                seen.append(pool.submit(upload_desk.settle_upload, trial, registry, entry.sha256, kind="visit"))
+                seen.append(pool.submit(upload_task.settle_upload, trial, registry, entry.sha256, kind="visit"))
                 time.sleep(0.3)
             write(*args)
 
@@ -670,7 +670,7 @@ def test_copies_are_removed_by_one_process(trial, tmp_path):
         (entry.upload / f"MUSTERMANN_{number}.dcm").touch()
     with quarantined.only_user(trial.quarantine, entry.sha256):
         with opened(trial) as registry:
-            upload_desk.settle_upload(trial, registry, entry.sha256, kind="visit", visit="wk04")
+            upload_task.settle_upload(trial, registry, entry.sha256, kind="visit", visit="wk04")
         assert identified(trial) == [entry.upload]
     with ThreadPoolExecutor(4) as pool:
         assert [*pool.map(quarantined.remove_settled, [trial.quarantine] * 4)] == [None] * 4
@@ -717,13 +717,13 @@ def test_a_copy_is_measured_once_and_a_fault_of_the_disk_is_one_line(trial, tmp_
         "QC",
     ]
     with monkeypatch.context() as patch:
-        patch.setattr(upload_desk, "measure_upload", broken)
+        patch.setattr(upload_task, "measure_upload", broken)
         assert cli.invoke(command) == 2
     said = capsys.readouterr().err
     assert "found: Input/output error" in said
     assert ".dcm" not in said
     assert "Traceback" not in said
-    monkeypatch.setattr(upload_desk, "measure_upload", counted)
+    monkeypatch.setattr(upload_task, "measure_upload", counted)
     assert cli.invoke(command) == 0
     assert len(read) == 1
 

@@ -18,9 +18,9 @@ from qc.reports.acceptance import decisions_of
 from qc.scanner_gate import judge_scanner
 from qc.scanner_identity import Scanner, another_machine, differences, is_another_scanner
 from reading_centre import cli
-from reading_centre.use_cases.uploads.desk import UploadDesk, scanner_facts
 from reading_centre.use_cases.uploads.dummy_run.receive import decide_dummy_run, receive_dummy_run
 from reading_centre.use_cases.uploads.quarantine import list_quarantine, release_upload, retry_upload
+from reading_centre.use_cases.uploads.task import UploadTask, scanner_facts
 from tests.unit import dicom_factory as factory
 from tests.unit.ingest_trial import SMALL, WEEK0, ingest, new_trial, opened, upload
 
@@ -346,7 +346,7 @@ def test_a_scanner_of_an_earlier_version_keeps_its_gate(judging, tmp_path):
     def as_before(profile, known=()):
         return replace(scanner_facts(profile, known), serial_digest=profile.scanner_key)
 
-    with mock.patch("reading_centre.use_cases.uploads.desk.scanner_facts", as_before):
+    with mock.patch("reading_centre.use_cases.uploads.task.scanner_facts", as_before):
         run("a1", with_scanner("SN-A"))
     ingest(trial, upload(tmp_path / "v1", specs=with_scanner("SN-A")), "wk00", site="S02")
     with opened(trial) as registry:
@@ -550,12 +550,12 @@ def test_an_upgrade_that_renames_maker_and_model_closes_the_earlier_gate(judging
 def test_another_spelling_of_the_headers_is_the_scanner_of_the_entry(change, known, is_entry):
     registry = mock.Mock()
     registry.scanner_gates.scanners.return_value = {n: ("S01", facts) for n, facts in enumerate(known)}
-    desk = UploadDesk(Path(), mock.Mock(), mock.Mock(), registry, mock.Mock())
+    task = UploadTask(Path(), mock.Mock(), mock.Mock(), registry, mock.Mock())
     profile = replace(HEADER, serial_key=ONE.serial_digest)
-    assert desk.scanner("S01", profile) == desk.scanner("S02", profile) == ONE
-    found = desk.scanner("S01", replace(profile, **change))
+    assert task.scanner("S01", profile) == task.scanner("S02", profile) == ONE
+    found = task.scanner("S01", replace(profile, **change))
     assert (found == known[0]) is is_entry
-    assert desk.scanner("S02", replace(profile, **change)) != known[0]
+    assert task.scanner("S02", replace(profile, **change)) != known[0]
 
 
 def test_a_series_of_a_workstation_does_not_keep_an_earlier_gate_open(judging):

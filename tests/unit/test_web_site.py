@@ -454,7 +454,7 @@ def test_an_upload_that_was_not_checked_is_kept_until_there_is_room(room, site, 
     full = UsageError("expected room on the disk, found none", hint="free some")
     with (
         mock.patch.object(job_work, "receive_visit", side_effect=full),
-        mock.patch("reading_centre.use_cases.uploads.desk.require_room", side_effect=full),
+        mock.patch("reading_centre.use_cases.uploads.task.require_room", side_effect=full),
     ):
         do_jobs(room.trial.root)
     assert state(site, upload)["state"] == "failed"

@@ -15,7 +15,7 @@ from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.registry import QueryState, Registry, ScanState, SubjectState
 from reading_centre.use_cases.office.status import status_text
 from reading_centre.use_cases.office.visit_plan import Due, planned_windows
-from reading_centre.use_cases.uploads.desk import decided_entries
+from reading_centre.use_cases.uploads.task import decided_entries
 
 AWAITED = frozenset({ScanState.MISSING, ScanState.REFUSED})
 """States of a visit that awaits a scan."""

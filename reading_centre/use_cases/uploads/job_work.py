@@ -25,11 +25,11 @@ from reading_centre.use_cases.analysis.subject_reports import refresh_reports
 from reading_centre.use_cases.office.quality import quality_overview
 from reading_centre.use_cases.reading.agreement import write_agreement
 from reading_centre.use_cases.reading.prepare import prepare_images
-from reading_centre.use_cases.uploads.desk import ACCEPTED, settle_decided, upload_desk
 from reading_centre.use_cases.uploads.dummy_run.receive import ReceivedDummyRun, receive_dummy_run
 from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report
 from reading_centre.use_cases.uploads.ingest.visit import ReceivedVisit, receive_visit
 from reading_centre.use_cases.uploads.quarantine import DUMMY_RUN, REFUSED_AGAIN, release_upload, retry_upload
+from reading_centre.use_cases.uploads.task import ACCEPTED, settle_decided, upload_task
 from reading_centre.use_cases.uploads.waiting import (
     WaitingUpload,
 )
@@ -235,9 +235,9 @@ def keep_in_quarantine(trial: Trial, job: Job, upload: WaitingUpload, refusal: R
     """
     assert isinstance(refusal, UploadRefusedError)
     try:
-        with upload_desk(trial.root, job.site, upload.data) as desk:
-            _, digest = measure_upload(desk.upload)
-            desk.refuse(desk.upload, refusal, digest=digest, site=job.site, kind=job.kind.value)
+        with upload_task(trial.root, job.site, upload.data) as task:
+            _, digest = measure_upload(task.upload)
+            task.refuse(task.upload, refusal, digest=digest, site=job.site, kind=job.kind.value)
     except Exception as error:  # noqa: BLE001 - see `result_of`
         _LOG.error("site %s: an upload cannot be kept in quarantine (%s)", job.site, type(error).__name__)
         return False

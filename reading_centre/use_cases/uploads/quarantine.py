@@ -29,9 +29,9 @@ from mri_pipeline.intake.quarantined import (
 from mri_pipeline.registry import Registry, Use
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.trial.storage import storage_faults
-from reading_centre.use_cases.uploads.desk import DISCARDED, decided_entries, refusal_of, settle_decided
 from reading_centre.use_cases.uploads.dummy_run.receive import ReceivedDummyRun, receive_dummy_run
 from reading_centre.use_cases.uploads.ingest.visit import ReceivedVisit, receive_visit
+from reading_centre.use_cases.uploads.task import DISCARDED, decided_entries, refusal_of, settle_decided
 
 DUMMY_RUN = "dummy run"
 REFUSED_AGAIN = "refused again: "

@@ -28,9 +28,9 @@ from mri_pipeline.intake.quarantine import measure_upload
 from qc.gate import is_complete_visit
 from reading_centre.use_cases.trial.private_folder import private_folder, sweep
 from reading_centre.use_cases.trial.storage import no_free_port
-from reading_centre.use_cases.uploads.desk import upload_desk
 from reading_centre.use_cases.uploads.incoming import Incoming, Study
 from reading_centre.use_cases.uploads.ingest.visit import receive_visit
+from reading_centre.use_cases.uploads.task import upload_task
 
 _LOG = logging.getLogger(__name__)
 
@@ -108,21 +108,21 @@ def receive_studies(
     with private_folder(trial.work) as private:
         incoming = Incoming(private, max_bytes=protocol.max_upload_mb * 1_000_000)
         said = _Waiting(node, waiting or (lambda _line: None))
-        desk = _Desk(trial, protocol, report, said)
+        task = _Desk(trial, protocol, report, said)
         entity, port = _started(node, incoming, sites, said)
         try:
             report(f"listening on {node.host}:{port} as {node.ae_title}; {len(sites)} calling AE titles")
             while not stop.wait(min(1.0, node.quiet_s / 4)):
                 for study in incoming.due(
-                    quiet_s=node.quiet_s, broken_s=node.broken_s, is_complete=desk.is_complete
+                    quiet_s=node.quiet_s, broken_s=node.broken_s, is_complete=task.is_complete
                 ):
-                    desk.take_in(study)
-                desk.try_again()
+                    task.take_in(study)
+                task.try_again()
         finally:
             entity.shutdown()
             for study in incoming.due(quiet_s=0.0, broken_s=0.0):
-                desk.refuse(study, _stopped())
-            desk.try_again(now=True)
+                task.refuse(study, _stopped())
+            task.try_again(now=True)
 
 
 class _Waiting:
@@ -197,9 +197,9 @@ class _Desk:
     def refuse(self, study: Study, error: UploadRefusedError) -> None:
         """Quarantine a study with the reason."""
         try:
-            with upload_desk(self._trial.root, study.site, study.folder) as desk:
+            with upload_task(self._trial.root, study.site, study.folder) as task:
                 _, digest = measure_upload(study.folder)
-                desk.refuse(study.folder, error, digest=digest, site=study.site, kind="visit")
+                task.refuse(study.folder, error, digest=digest, site=study.site, kind="visit")
         except Exception as fault:  # noqa: BLE001 - see above
             _LOG.error("site %s: a study cannot be kept in quarantine (%s)", study.site, type(fault).__name__)
             self._waiting.append((study, error))

@@ -21,7 +21,7 @@ from qc.measure_record import measure_record
 from qc.protocol_change import PreviousScan
 from qc.same_head import AGREEMENT, HeadMatch, judge_head, match_head, not_compared
 from qc.scan_profile import ScanProfile, profile_of_record
-from reading_centre.use_cases.uploads.desk import UploadDesk
+from reading_centre.use_cases.uploads.task import UploadTask
 from workflows.intake import IntakeJob, run_intake
 
 
@@ -80,12 +80,12 @@ class DecidedUpload:
     head: Finding | None
 
 
-def decide_upload(desk: UploadDesk, upload: Path, work: Path, context: UploadContext) -> DecidedUpload:
+def decide_upload(task: UploadTask, upload: Path, work: Path, context: UploadContext) -> DecidedUpload:
     """Run the intake, and decide about its result. The measures of a scan that is refused by its images are stored.
 
     Parameters
     ----------
-    desk : UploadDesk
+    task : UploadTask
     upload : Path
         Folder, zip or tar of DICOM.
     work : Path
@@ -104,16 +104,16 @@ def decide_upload(desk: UploadDesk, upload: Path, work: Path, context: UploadCon
         If the site's statement does not fit the series of the upload.
     """
     code = context.code
-    release = desk.registry.releases.of(context.digest)
+    release = task.registry.releases.of(context.digest)
     job = IntakeJob(
         upload,
-        desk.trial.root,
-        desk.protocol,
+        task.trial.root,
+        task.protocol,
         UploadPurpose.VISIT,
         code=code,
-        site=desk.protocol.site(context.site).code,
+        site=task.protocol.site(context.site).code,
         cleared=release.cleared,
-        previous=_compared_with(desk, code, context.visit),
+        previous=_compared_with(task, code, context.visit),
         overruled=release.protocol,
         stated=context.stated,
     )
@@ -122,25 +122,25 @@ def decide_upload(desk: UploadDesk, upload: Path, work: Path, context: UploadCon
         require_all_sequences(intake.checked.compliance)
     converted = intake.require()
     checked, measures = converted.checked, measure_record(converted.measures)
-    with measures_of_refused(desk, context, checked.profile, measures):
-        decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
+    with measures_of_refused(task, context, checked.profile, measures):
+        decided = decide_visit(converted, Blinding(code, task.sealed.secret("blinding"), release.cleared))
     identity = _identity(checked, decided, context.before_infusion)
-    head = _compare_head(desk, context, decided, measures)
+    head = _compare_head(task, context, decided, measures)
     if isinstance(head, HeadMatch):
         flair = Contrast.FLAIR.value
         measures = {**measures, flair: {**measures[flair], AGREEMENT: round(head.agreement, 3)}}
-        head = judge_head(head, desk.protocol.image_change.min_head_agreement)
+        head = judge_head(head, task.protocol.image_change.min_head_agreement)
     return DecidedUpload(decided, identity, checked.headers, checked.study_day, measures, head)
 
 
 def _compare_head(
-    desk: UploadDesk, context: UploadContext, decided: DecidedVisit, measures: Mapping[str, Mapping[str, float]]
+    task: UploadTask, context: UploadContext, decided: DecidedVisit, measures: Mapping[str, Mapping[str, float]]
 ) -> HeadMatch | Finding | None:
     """The FLAIR against that of the nearest other visit with a FLAIR; a note if it cannot be compared."""
-    others = _other_visits(desk, context.code, context.visit)
+    others = _other_visits(task, context.code, context.visit)
     if not others:
         return None
-    files = {label: desk.trial.rawdata.image(context.code, label, Contrast.FLAIR) for label in others}
+    files = {label: task.trial.rawdata.image(context.code, label, Contrast.FLAIR) for label in others}
     other = next((label for label in others if files[label].is_file()), "")
     if not other or Contrast.FLAIR not in decided.scans:
         return not_compared("there is no FLAIR" if other else "the other visits have no FLAIR")
@@ -155,7 +155,7 @@ def _compare_head(
 
 @contextmanager
 def measures_of_refused(
-    desk: UploadDesk,
+    task: UploadTask,
     context: UploadContext,
     profile: ScanProfile | None,
     measures: Mapping[str, Mapping[str, float]],
@@ -164,7 +164,7 @@ def measures_of_refused(
 
     Parameters
     ----------
-    desk : UploadDesk
+    task : UploadTask
     context : UploadContext
     profile : ScanProfile or None
     measures : mapping of str to mapping of str to float
@@ -183,8 +183,8 @@ def measures_of_refused(
         yield
     except UploadRefusedError:
         if not context.dry_run:
-            found = desk.by_scanner(context.site, profile, measures)
-            desk.registry.measures.enter_refused(
+            found = task.by_scanner(context.site, profile, measures)
+            task.registry.measures.enter_refused(
                 found["measures"],
                 site=context.site,
                 scanner=found["scanner"],
@@ -207,19 +207,19 @@ def _identity(checked: CheckedUpload, decided: DecidedVisit, before_infusion: bo
     )
 
 
-def _compared_with(desk: UploadDesk, code: str, visit: str) -> PreviousScan | None:
-    label = _nearest_visit(desk, code, visit)
-    return PreviousScan(label, profile_of_record(desk.registry.scan_profiles(code)[label])) if label else None
+def _compared_with(task: UploadTask, code: str, visit: str) -> PreviousScan | None:
+    label = _nearest_visit(task, code, visit)
+    return PreviousScan(label, profile_of_record(task.registry.scan_profiles(code)[label])) if label else None
 
 
-def _nearest_visit(desk: UploadDesk, code: str, visit: str) -> str:
+def _nearest_visit(task: UploadTask, code: str, visit: str) -> str:
     """The nearest earlier visit with a scan, or the nearest later visit if there is no earlier one; or empty."""
-    return next(iter(_other_visits(desk, code, visit)), "")
+    return next(iter(_other_visits(task, code, visit)), "")
 
 
-def _other_visits(desk: UploadDesk, code: str, visit: str) -> list[str]:
+def _other_visits(task: UploadTask, code: str, visit: str) -> list[str]:
     """The other visits of a subject with a scan: the earlier ones, nearest first, and then the later ones."""
-    profiles = desk.registry.scan_profiles(code)
-    labels = [planned.label for planned in desk.protocol.visits]
+    profiles = task.registry.scan_profiles(code)
+    labels = [planned.label for planned in task.protocol.visits]
     here = labels.index(visit)
     return [label for label in (*reversed(labels[:here]), *labels[here + 1 :]) if profiles.get(label)]

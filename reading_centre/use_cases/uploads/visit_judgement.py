@@ -17,8 +17,8 @@ from qc.findings import ComplianceReport, Finding
 from qc.identity import WITHDRAWN, check_clock, check_identity, check_withdrawn, later_windows
 from qc.scanner_gate import SCANNER_GATE, judge_scanner
 from qc.scanner_identity import is_another_scanner
-from reading_centre.use_cases.uploads.desk import UploadDesk
 from reading_centre.use_cases.uploads.series_statement import statement_text
+from reading_centre.use_cases.uploads.task import UploadTask
 from reading_centre.use_cases.uploads.visit_intake import DecidedUpload, UploadContext, measures_of_refused
 
 _WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere"}
@@ -52,7 +52,7 @@ class JudgedVisit:
     measures: Mapping[str, Mapping[str, float]]
 
 
-def compare_upload(desk: UploadDesk, context: UploadContext, upload: DecidedUpload) -> JudgedVisit:
+def compare_upload(task: UploadTask, context: UploadContext, upload: DecidedUpload) -> JudgedVisit:
     """Compare a visit with the accepted scans.
 
     Except in a dry run, three facts are stored: an entry of the audit trail if the visit matches another subject; the
@@ -60,7 +60,7 @@ def compare_upload(desk: UploadDesk, context: UploadContext, upload: DecidedUplo
 
     Parameters
     ----------
-    desk : UploadDesk
+    task : UploadTask
     context : UploadContext
     upload : DecidedUpload
 
@@ -74,12 +74,12 @@ def compare_upload(desk: UploadDesk, context: UploadContext, upload: DecidedUplo
         With the reason.
     """
     decided, identity = upload.decided, upload.identity
-    known = desk.registry.relatives(context.code, identity)
-    with measures_of_refused(desk, context, decided.profile, upload.measures):
-        found, remarks = _compare(desk, known, context, upload)
+    known = task.registry.relatives(context.code, identity)
+    with measures_of_refused(task, context, decided.profile, upload.measures):
+        found, remarks = _compare(task, known, context, upload)
     report = decided.compliance.adding(*found)
     others = later_windows(
-        identity, subject=context.code, visit=context.visit, known=known, protocol=desk.protocol
+        identity, subject=context.code, visit=context.visit, known=known, protocol=task.protocol
     )
     return JudgedVisit(
         decided,
@@ -93,20 +93,20 @@ def compare_upload(desk: UploadDesk, context: UploadContext, upload: DecidedUplo
 
 
 def _compare(
-    desk: UploadDesk, known: Sequence[KnownScan], context: UploadContext, upload: DecidedUpload
+    task: UploadTask, known: Sequence[KnownScan], context: UploadContext, upload: DecidedUpload
 ) -> tuple[tuple[Finding, ...], dict[str, str]]:
     """Findings of the comparison with accepted and withdrawn scans, and remarks for the audit trail."""
     identity = upload.identity
     of = {"subject": context.code, "visit": context.visit}
-    withdrawn = desk.registry.withdrawn_images(**of, identity=identity)
-    released_at = desk.registry.releases.of(context.digest).protocol_at
+    withdrawn = task.registry.withdrawn_images(**of, identity=identity)
+    released_at = task.registry.releases.of(context.digest).protocol_at
     before = [images for images in withdrawn if images.at <= released_at]
     found = (
-        *check_identity(identity, **of, known=known, protocol=desk.protocol),
+        *check_identity(identity, **of, known=known, protocol=task.protocol),
         *check_clock(upload.day, dt.datetime.now(tz=dt.UTC).date().toordinal()),
         *check_withdrawn(before, **of),
-        *_judge_scanner(desk, context, upload),
-        *_judge_change(desk, context, upload),
+        *_judge_scanner(task, context, upload),
+        *_judge_change(task, context, upload),
         *([] if upload.head is None else [upload.head]),
     )
     elsewhere = [f"{images.subject} {images.visit}" for images in withdrawn if images.subject != context.code]
@@ -116,7 +116,7 @@ def _compare(
     if elsewhere and not context.dry_run:
         # the messages are kept beside identified data and contain no code; the audit trail says whose images they are
         target = f"{context.code} {context.visit}"
-        desk.registry.audit(AuditAction.UPLOAD_OF_ANOTHER_SUBJECT, target=target, details={"scans": elsewhere})
+        task.registry.audit(AuditAction.UPLOAD_OF_ANOTHER_SUBJECT, target=target, details={"scans": elsewhere})
     remarks = _remarks(context)
     if upload.head is not None and upload.head.action is None:  # a violation is a query, and no comparison a note
         remarks["same_head"] = upload.head.message
@@ -126,23 +126,23 @@ def _compare(
     # a decision does not overrule a later withdrawal
     since = [images for images in withdrawn if images not in before]
     found = (*upload.headers.decided(ComplianceReport(found)).findings, *check_withdrawn(since, **of))
-    _close_earlier_software(desk, context, upload, found)
+    _close_earlier_software(task, context, upload, found)
     _require_none_refused(found)
     return found, remarks
 
 
-def _judge_scanner(desk: UploadDesk, context: UploadContext, upload: DecidedUpload) -> list[Finding]:
+def _judge_scanner(task: UploadTask, context: UploadContext, upload: DecidedUpload) -> list[Finding]:
     """Whether the scanner of each series has an accepted dummy run."""
     profile = upload.decided.profile
-    gates = desk.registry.scanner_gates.all(context.site)
+    gates = task.registry.scanner_gates.all(context.site)
     day = None if upload.day is None else dt.date.fromordinal(upload.day)
-    action = desk.protocol.scanner_gate.without_dummy_run
+    action = task.protocol.scanner_gate.without_dummy_run
     machines: dict[tuple[ScannerFacts, str], list[Contrast]] = {}
-    machines[desk.scanner(context.site, profile), profile.coil] = []
+    machines[task.scanner(context.site, profile), profile.coil] = []
     for contrast, one in profile.others.items():
         # a series that may be from the scanner of the FLAIR is a query of the headers
         if is_another_scanner(one, profile):
-            machines.setdefault((desk.scanner(context.site, one), one.coil), []).append(contrast)
+            machines.setdefault((task.scanner(context.site, one), one.coil), []).append(contrast)
     findings = []
     for (facts, coil), contrasts in machines.items():
         finding = judge_scanner(gates, facts, coil, day=day, action=action)
@@ -154,31 +154,31 @@ def _judge_scanner(desk: UploadDesk, context: UploadContext, upload: DecidedUplo
 
 
 def _close_earlier_software(
-    desk: UploadDesk, context: UploadContext, upload: DecidedUpload, found: Sequence[Finding]
+    task: UploadTask, context: UploadContext, upload: DecidedUpload, found: Sequence[Finding]
 ) -> None:
     """Close the gate of a scanner whose scan has later software, unless the scan is refused for another reason.
 
     An upload of another patient or an earlier visit's images does not show what is on the scanner of the site.
     """
-    scanner, rules = desk.scanner(context.site, upload.decided.profile), {finding.rule for finding in found}
+    scanner, rules = task.scanner(context.site, upload.decided.profile), {finding.rule for finding in found}
     others = {finding.rule for finding in found if finding.action is Action.REFUSE} - {SCANNER_GATE}
     if SCANNER_GATE not in rules or others or upload.day is None or context.dry_run:
         return
-    desk.registry.scanner_gates.close_earlier(context.site, scanner, day=upload.day)
+    task.registry.scanner_gates.close_earlier(context.site, scanner, day=upload.day)
 
 
-def _judge_change(desk: UploadDesk, context: UploadContext, upload: DecidedUpload) -> list[Finding]:
+def _judge_change(task: UploadTask, context: UploadContext, upload: DecidedUpload) -> list[Finding]:
     """Changes of image quality since the dummy run of the scanner and the subject's earlier visits on it.
 
     Scans with another receive coil or from another scanner than the FLAIR are not compared.
     """
     profile = upload.decided.profile
-    scanner = desk.scanner(context.site, profile)
-    labels = [planned.label for planned in desk.protocol.visits]
+    scanner = task.scanner(context.site, profile)
+    labels = [planned.label for planned in task.protocol.visits]
     before = labels[: labels.index(context.visit)]
-    scanners = desk.registry.scanner_gates.scanners()
-    stored = desk.registry.measures.of_subject(context.code)
-    profiles = desk.registry.scan_profiles(context.code)
+    scanners = task.registry.scanner_gates.scanners()
+    stored = task.registry.measures.of_subject(context.code)
+    profiles = task.registry.scan_profiles(context.code)
 
     def of_coil(visit: str, contrast: str) -> bool:
         before = profiles.get(visit, {})
@@ -191,12 +191,12 @@ def _judge_change(desk: UploadDesk, context: UploadContext, upload: DecidedUploa
         for one in stored.get(visit, ())
         if scanners.get(one.scanner or 0) == (context.site, scanner)
     }
-    dummy_run = desk.registry.measures.of_dummy_run(context.site, scanner, profile.coil)
+    dummy_run = task.registry.measures.of_dummy_run(context.site, scanner, profile.coil)
     return judge_change(
         {name: values for name, values in upload.measures.items() if Contrast(name) not in profile.others},
         earlier=earlier,
         dummy_run=None if dummy_run is None else dummy_run.values,
-        limits=desk.protocol.image_change,
+        limits=task.protocol.image_change,
         known={(f.rule, f.contrast) for f in upload.decided.compliance.findings if f.action is not None},
     )
 

@@ -28,10 +28,10 @@ from qc.reports.acceptance import add_decision
 from qc.reports.pdf import chromium, write_pdf
 from reading_centre.use_cases.office.query import questions
 from reading_centre.use_cases.trial.private_folder import private_folder
-from reading_centre.use_cases.uploads.desk import UploadDesk, settle_upload, upload_desk
 from reading_centre.use_cases.uploads.dummy_run.judgement import accept_dummy_run
 from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report, renew_pdf, write_acceptance
 from reading_centre.use_cases.uploads.series_statement import statement_text
+from reading_centre.use_cases.uploads.task import UploadTask, settle_upload, upload_task
 
 
 @dataclass(frozen=True)
@@ -119,30 +119,30 @@ def receive_dummy_run(
     require_storable("by", by)
     if pdf:
         chromium()
-    with upload_desk(folder, site, upload) as desk, private_folder(desk.trial.work) as work:
-        digest = desk.measured(sha256)
-        with _refusals(desk, desk.upload, digest, site, received, pdf=pdf) as judged:
+    with upload_task(folder, site, upload) as task, private_folder(task.trial.work) as work:
+        digest = task.measured(sha256)
+        with _refusals(task, task.upload, digest, site, received, pdf=pdf) as judged:
             run, alarm = _judged_latest(
-                desk, work / "upload", digest=digest, site=site, received=received, stated=stated
+                task, work / "upload", digest=digest, site=site, received=received, stated=stated
             )
             judged.append(run)
             if stated:
                 details = {"upload": digest, "series": statement_text(stated)}
-                desk.registry.audit(AuditAction.SERIES_STATED, target=site, details=details)
-            report = write_acceptance(desk, run, digest, by=by)
+                task.registry.audit(AuditAction.SERIES_STATED, target=site, details=details)
+            report = write_acceptance(task, run, digest, by=by)
             if not run.verdict.opens_gate:
                 raise _refusal(run, alarm, report)
-        state = desk.registry.record_dummy_run(
+        state = task.registry.record_dummy_run(
             site,
             accepted=True,
             upload_digest=digest,
             findings=questions(run.of(Action.QUERY)),
-            undecided=desk.protocol.scanner_gate.persons > 0,
+            undecided=task.protocol.scanner_gate.persons > 0,
             received=received,
-            **_of_scanner(desk, run),
+            **_of_scanner(task, run),
         )
         if state not in {ScannerState.REFUSED, ScannerState.UNDECIDED}:  # by a person, or until one decides
-            desk.settle_waiting(digest, kind="dummy run")
+            task.settle_waiting(digest, kind="dummy run")
         if pdf:
             write_pdf(report)
         queries = tuple(finding.message for finding in run.of(Action.QUERY))
@@ -150,32 +150,32 @@ def receive_dummy_run(
 
 
 def _judged_latest(
-    desk: UploadDesk, work: Path, *, digest: str, site: str, received: str, stated: Mapping[Contrast, int] | None
+    task: UploadTask, work: Path, *, digest: str, site: str, received: str, stated: Mapping[Contrast, int] | None
 ) -> tuple[JudgedDummyRun, IdentityError | None]:
     """Judge the upload, unless a later dummy run of its scanner was judged. As `accept_dummy_run`."""
-    require_latest = partial(desk.registry.require_latest_dummy_run, site, digest, received)
+    require_latest = partial(task.registry.require_latest_dummy_run, site, digest, received)
     try:
         run, alarm = accept_dummy_run(
-            desk.upload,
-            protocol=desk.protocol,
+            task.upload,
+            protocol=task.protocol,
             site=site,
-            trial=desk.trial.root,
+            trial=task.trial.root,
             work_dir=work,
-            cleared=desk.registry.releases.of(digest).cleared,
+            cleared=task.registry.releases.of(digest).cleared,
             stated=stated,
         )
     except UploadRefusedError:
         require_latest()  # its scanner is not known
         raise
-    known = _of_scanner(desk, run)
+    known = _of_scanner(task, run)
     require_latest(scanner=known["scanner"], coil=known["coil"])
     return run, alarm
 
 
-def _of_scanner(desk: UploadDesk, run: JudgedDummyRun) -> dict[str, Any]:
+def _of_scanner(task: UploadTask, run: JudgedDummyRun) -> dict[str, Any]:
     """Scanner, coil and measures of a dummy run, as arguments of `Registry.record_dummy_run`."""
     coil = run.profile.coil if run.profile else ""
-    return {"coil": coil, **desk.by_scanner(run.site, run.profile, measure_record(run.measures))}
+    return {"coil": coil, **task.by_scanner(run.site, run.profile, measure_record(run.measures))}
 
 
 def decide_dummy_run(
@@ -248,7 +248,7 @@ def decide_dummy_run(
 
 @contextmanager
 def _refusals(
-    desk: UploadDesk, upload: Path, digest: str, site: str, received: str, *, pdf: bool
+    task: UploadTask, upload: Path, digest: str, site: str, received: str, *, pdf: bool
 ) -> Iterator[list[JudgedDummyRun]]:
     """Keep a dummy run that the block refuses in quarantine, record the verdict, and write its report as PDF.
 
@@ -256,26 +256,26 @@ def _refusals(
     """
     judged: list[JudgedDummyRun] = []
     try:
-        with desk.refusals(upload, digest=digest, site=site, kind="dummy run"):
+        with task.refusals(upload, digest=digest, site=site, kind="dummy run"):
             yield judged
     except UploadRefusedError as error:
         # an unreadable upload does not withdraw an earlier acceptance
-        known = _of_scanner(desk, judged[0]) if judged else {}
-        if isinstance(error, ComplianceError) or desk.registry.site(site).gate is not Gate.ACCEPTED:
+        known = _of_scanner(task, judged[0]) if judged else {}
+        if isinstance(error, ComplianceError) or task.registry.site(site).gate is not Gate.ACCEPTED:
             reasons = [finding.rule for run in judged for finding in run.of(Action.REFUSE)]
-            desk.registry.record_dummy_run(
+            task.registry.record_dummy_run(
                 site,
                 accepted=False,
                 upload_digest=digest,
                 findings=[error.message],
                 rules=reasons,
                 final=NEVER_OVERRULED,
-                undecided=desk.protocol.scanner_gate.persons > 0,
+                undecided=task.protocol.scanner_gate.persons > 0,
                 received=received,
                 **known,
             )
         if pdf and judged:
-            write_pdf(acceptance_report(desk.trial, site, digest))
+            write_pdf(acceptance_report(task.trial, site, digest))
         raise
 
 

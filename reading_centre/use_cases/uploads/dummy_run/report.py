@@ -16,7 +16,7 @@ from mri_pipeline.registry.audit import os_user
 from qc.acceptance import JudgedDummyRun
 from qc.reports.acceptance import Context, acceptance_html, acceptance_json, decisions_of
 from qc.reports.pdf import write_pdf
-from reading_centre.use_cases.uploads.desk import UploadDesk
+from reading_centre.use_cases.uploads.task import UploadTask
 
 
 def acceptance_report(trial: Trial, site: str, digest: str) -> Path:
@@ -37,12 +37,12 @@ def acceptance_report(trial: Trial, site: str, digest: str) -> Path:
     return trial.reports / f"dummy-run_{site}_{digest[:8]}.html"
 
 
-def write_acceptance(desk: UploadDesk, run: JudgedDummyRun, digest: str, *, by: str) -> Path:
+def write_acceptance(task: UploadTask, run: JudgedDummyRun, digest: str, *, by: str) -> Path:
     """Write the acceptance report as HTML and JSON. A PDF of an earlier judgement is removed.
 
     Parameters
     ----------
-    desk : UploadDesk
+    task : UploadTask
     run : JudgedDummyRun
     digest : str
         SHA-256 of the upload.
@@ -54,8 +54,8 @@ def write_acceptance(desk: UploadDesk, run: JudgedDummyRun, digest: str, *, by: 
     Path
         The HTML file.
     """
-    path = acceptance_report(desk.trial, run.site, digest)
-    context = Context(desk.protocol, digest, dt.datetime.now(dt.UTC).date(), by or os_user(), decisions_of(path))
+    path = acceptance_report(task.trial, run.site, digest)
+    context = Context(task.protocol, digest, dt.datetime.now(dt.UTC).date(), by or os_user(), decisions_of(path))
     write_atomic(path.with_suffix(".json"), acceptance_json(run, context))
     write_atomic(path, acceptance_html(run, context))
     path.with_suffix(".pdf").unlink(missing_ok=True)  # of an earlier judgement

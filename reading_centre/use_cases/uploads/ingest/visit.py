@@ -29,8 +29,8 @@ from reading_centre.use_cases.trial.staging import (
     settle_subject,
     staged_visit,
 )
-from reading_centre.use_cases.uploads.desk import UploadDesk, upload_desk
 from reading_centre.use_cases.uploads.series_statement import statement_text
+from reading_centre.use_cases.uploads.task import UploadTask, upload_task
 from reading_centre.use_cases.uploads.visit_intake import UploadContext, decide_upload
 from reading_centre.use_cases.uploads.visit_judgement import JudgedVisit, compare_upload
 
@@ -126,16 +126,16 @@ def receive_visit(
         another scan, another upload of the subject does not end, a disk is full, or the upload has another `sha256`.
     """
     _require_reasons({"--replace": replace_because, "--patient-changed": patient_changed})
-    with upload_desk(folder, site, upload, settle=not dry_run) as desk:
-        upload = desk.upload
-        desk.protocol.visit(visit)
-        digest = desk.measured(sha256)
+    with upload_task(folder, site, upload, settle=not dry_run) as task:
+        upload = task.upload
+        task.protocol.visit(visit)
+        digest = task.measured(sha256)
         # a subject is entered only with an accepted scan, because the number may be mistyped
         context = UploadContext(
-            desk.sealed.preview(site, subject), site, subject, visit, digest,
+            task.sealed.preview(site, subject), site, subject, visit, digest,
             replace_because, before_infusion, patient_changed, stated or {}, complete, dry_run,
         )  # fmt: skip
-        return _tried(desk, upload, context) if dry_run else _ingested(desk, upload, context)
+        return _tried(task, upload, context) if dry_run else _ingested(task, upload, context)
 
 
 def _require_reasons(reasons: Mapping[str, str]) -> None:
@@ -148,47 +148,47 @@ def _require_reasons(reasons: Mapping[str, str]) -> None:
             )
 
 
-def _ingested(desk: UploadDesk, upload: Path, context: UploadContext) -> ReceivedVisit:
+def _ingested(task: UploadTask, upload: Path, context: UploadContext) -> ReceivedVisit:
     """The result of an ingest. Only one runs for a subject at a time."""
-    with desk.refusals(upload, digest=context.digest, site=context.site, kind="visit"):
-        _require_expected(desk, context)
-    with only_writer(desk.trial, context.code):
-        settle_subject(desk.trial, desk.protocol, desk.registry, context.code)
-        known = _known_visit(desk, context)
-        received = _stored(desk, upload, context) if known is None else _with_series(desk, upload, context, known)
-        desk.settle_waiting(context.digest, kind="visit", visit=context.visit)
+    with task.refusals(upload, digest=context.digest, site=context.site, kind="visit"):
+        _require_expected(task, context)
+    with only_writer(task.trial, context.code):
+        settle_subject(task.trial, task.protocol, task.registry, context.code)
+        known = _known_visit(task, context)
+        received = _stored(task, upload, context) if known is None else _with_series(task, upload, context, known)
+        task.settle_waiting(context.digest, kind="visit", visit=context.visit)
         return received
 
 
-def _stored(desk: UploadDesk, upload: Path, context: UploadContext) -> ReceivedVisit:
+def _stored(task: UploadTask, upload: Path, context: UploadContext) -> ReceivedVisit:
     """Judge and store a new scan. The caller is the `only_writer`."""
     of = {"site": context.site, "kind": "visit", "subject": context.code, "visit": context.visit}
-    # the files of the upload still lie on the disk when a refusal asks for room (`UploadDesk.refuse`)
+    # the files of the upload still lie on the disk when a refusal asks for room (`UploadTask.refuse`)
     with (
-        private_folder(desk.trial.work) as work,
-        desk.refusals(upload, digest=context.digest, **of),
+        private_folder(task.trial.work) as work,
+        task.refusals(upload, digest=context.digest, **of),
     ):
-        decided = decide_upload(desk, upload, work / "upload", context)
-        with only_comparison(desk.trial):
-            judged = compare_upload(desk, context, decided)
-            _record(desk, context, judged)
+        decided = decide_upload(task, upload, work / "upload", context)
+        with only_comparison(task.trial):
+            judged = compare_upload(task, context, decided)
+            _record(task, context, judged)
     return _received(context, judged)
 
 
-def _tried(desk: UploadDesk, upload: Path, context: UploadContext) -> ReceivedVisit:
+def _tried(task: UploadTask, upload: Path, context: UploadContext) -> ReceivedVisit:
     """The result of a dry run. It reads the registry without the lock of the subject."""
-    _require_expected(desk, context)
-    known = _known_visit(desk, context)
+    _require_expected(task, context)
+    known = _known_visit(task, context)
     if known is not None:
         return known
-    with private_folder(desk.trial.work) as work:
-        decided = decide_upload(desk, upload, work / "upload", context)
-        return _received(context, compare_upload(desk, context, decided))
+    with private_folder(task.trial.work) as work:
+        decided = decide_upload(task, upload, work / "upload", context)
+        return _received(context, compare_upload(task, context, decided))
 
 
-def _require_expected(desk: UploadDesk, context: UploadContext) -> None:
-    desk.registry.require_open_gate(context.site)
-    _require_listed(desk.protocol, context.site, context.number)
+def _require_expected(task: UploadTask, context: UploadContext) -> None:
+    task.registry.require_open_gate(context.site)
+    _require_listed(task.protocol, context.site, context.number)
 
 
 def _require_listed(protocol: Protocol, site: str, number: str) -> None:
@@ -200,57 +200,57 @@ def _require_listed(protocol: Protocol, site: str, number: str) -> None:
         )
 
 
-def _visit_state(desk: UploadDesk, context: UploadContext) -> VisitState:
-    (state,) = [state for state in desk.registry.subject(context.code).visits if state.visit == context.visit]
+def _visit_state(task: UploadTask, context: UploadContext) -> VisitState:
+    (state,) = [state for state in task.registry.subject(context.code).visits if state.visit == context.visit]
     return state
 
 
-def _known_visit(desk: UploadDesk, context: UploadContext) -> ReceivedVisit | None:
+def _known_visit(task: UploadTask, context: UploadContext) -> ReceivedVisit | None:
     """The visit if this upload was accepted before. Only a new statement of the site is entered then."""
     code, visit = context.code, context.visit
-    uploaded = desk.registry.upload(code, visit)
+    uploaded = task.registry.upload(code, visit)
     if not uploaded:
         return None
-    desk.registry.require_site(code, context.site)
+    task.registry.require_site(code, context.site)
     series = statement_text(context.stated)
-    same = uploaded == context.digest and series in ("", desk.registry.remark(code, visit, "series"))
+    same = uploaded == context.digest and series in ("", task.registry.remark(code, visit, "series"))
     if not same:
         if not context.replace_because:
-            raise another_scan(code, visit, _visit_state(desk, context).scan)
-        desk.registry.require_replaceable(code, visit)
+            raise another_scan(code, visit, _visit_state(task, context).scan)
+        task.registry.require_replaceable(code, visit)
         return None
     if context.before_infusion is not None and not context.dry_run:
-        new = infusion_query(context.before_infusion, visit, desk.protocol)
-        desk.registry.record_statement(
+        new = infusion_query(context.before_infusion, visit, task.protocol)
+        task.registry.record_statement(
             code,
             visit,
             before_infusion=context.before_infusion,
             rule=BEFORE_INFUSION,
             questions=questions(new),
         )
-    state = _visit_state(desk, context)
-    contrasts = tuple(contrast.value for contrast in desk.trial.rawdata.scans(code, visit))
+    state = _visit_state(task, context)
+    contrasts = tuple(contrast.value for contrast in task.trial.rawdata.scans(code, visit))
     return ReceivedVisit(code, visit, contrasts, state.findings, known=True)
 
 
-def _with_series(desk: UploadDesk, upload: Path, context: UploadContext, known: ReceivedVisit) -> ReceivedVisit:
+def _with_series(task: UploadTask, upload: Path, context: UploadContext, known: ReceivedVisit) -> ReceivedVisit:
     """Keep the DICOM series of a scan that an earlier version has ingested without it. Scan and reads do not change.
 
     An upload that is refused by the present rules is not quarantined: its scan stays accepted, without series.
     """
-    place = desk.trial.sourcedata.visit(context.code, context.visit)
+    place = task.trial.sourcedata.visit(context.code, context.visit)
     if place.exists():
         return known
     try:
-        with private_folder(desk.trial.work) as work:
-            decided = decide_upload(desk, upload, work / "upload", replace(context, dry_run=True)).decided
-            _require_stored(decided, desk.trial.rawdata.scans(context.code, context.visit))
+        with private_folder(task.trial.work) as work:
+            decided = decide_upload(task, upload, work / "upload", replace(context, dry_run=True)).decided
+            _require_stored(decided, task.trial.rawdata.scans(context.code, context.visit))
             move_series(decided, work / "series")
             place_series(work / "series", place)
     except (UploadRefusedError, UsageError) as error:
         return replace(known, notes=(*known.notes, f"its DICOM series is not kept: {error.message}"))
     target = f"{context.code} {context.visit}"
-    desk.registry.audit(AuditAction.SERIES_KEPT, target=target, details={"upload": context.digest})
+    task.registry.audit(AuditAction.SERIES_KEPT, target=target, details={"upload": context.digest})
     return replace(
         known, notes=(*known.notes, "its DICOM series, which an earlier version had not kept, is kept now")
     )
@@ -281,15 +281,15 @@ def _load_stored(contrast: Contrast, path: Path) -> Image:
         ) from error
 
 
-def _record(desk: UploadDesk, context: UploadContext, judged: JudgedVisit) -> None:
+def _record(task: UploadTask, context: UploadContext, judged: JudgedVisit) -> None:
     """Store files and registry entries of an accepted visit. The caller is the `only_writer`."""
     code, visit, decided = context.code, context.visit, judged.decided
-    with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
-        write_scans(decided, raw=staged.raw, protocol=desk.protocol, subject=code, visit=visit)
+    with staged_visit(task.trial, task.protocol, task.registry, subject=code, visit=visit) as staged:
+        write_scans(decided, raw=staged.raw, protocol=task.protocol, subject=code, visit=visit)
         move_series(decided, staged.series)
         make_durable(staged)
-        desk.sealed.code_for(context.site, context.number)
-        desk.registry.record_scan(
+        task.sealed.code_for(context.site, context.number)
+        task.registry.record_scan(
             code,
             visit,
             site=context.site,
@@ -302,7 +302,7 @@ def _record(desk: UploadDesk, context: UploadContext, judged: JudgedVisit) -> No
             remarks=judged.remarks | _notes(judged),
             others={other: questions(findings) for other, findings in judged.others.items()},
             others_rule=WINDOW,
-            **desk.by_scanner(context.site, decided.profile, judged.measures),
+            **task.by_scanner(context.site, decided.profile, judged.measures),
         )
 
 

@@ -41,7 +41,7 @@ _NOTHING = {errno.ENOENT, errno.ENOTDIR}
 
 
 @dataclass(frozen=True)
-class UploadDesk:
+class UploadTask:
     """An upload, with trial, protocol, registry and sealed folder for its processing.
 
     Parameters
@@ -51,7 +51,7 @@ class UploadDesk:
     trial : Trial
     protocol : Protocol
     registry : Registry
-        Open until the end of `upload_desk`.
+        Open until the end of `upload_task`.
     sealed : Sealed
     """
 
@@ -228,7 +228,7 @@ def settle_upload(trial: Trial, registry: Registry, digest: str, *, kind: str, v
     trial : Trial
     registry : Registry
     digest, kind, visit
-        As in `UploadDesk.settle_waiting`.
+        As in `UploadTask.settle_waiting`.
     """
     same = [
         entry for entry in quarantine_entries(trial.quarantine) if (entry.sha256, entry.kind) == (digest, kind)
@@ -320,7 +320,7 @@ def _located(upload: Path) -> Path:
 
 
 @contextmanager
-def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -> Iterator[UploadDesk]:
+def upload_task(folder: Path, site: str, upload: Path, *, settle: bool = True) -> Iterator[UploadTask]:
     """Open the trial for an upload of a site, and settle what interrupted uploads have left.
 
     Parameters
@@ -335,7 +335,7 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
 
     Yields
     ------
-    UploadDesk
+    UploadTask
 
     Raises
     ------
@@ -359,7 +359,7 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
             sweep_uploads(trial, registry)
             settle_decided(trial, registry)
             settle_all(trial, protocol, registry)
-        yield UploadDesk(upload, trial, protocol, registry, Sealed.open(trial))
+        yield UploadTask(upload, trial, protocol, registry, Sealed.open(trial))
 
 
 def scanner_facts(profile: Scanner, known: Collection[str] = ()) -> ScannerFacts:
