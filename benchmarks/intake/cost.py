@@ -92,7 +92,7 @@ def ingest_once(work: Path) -> None:
     meter = Meter()
     with meter.part(IMPORTS):
         import workflows  # noqa: F401 - one thread, as for the command
-        from reading_centre.use_cases.uploads import visit_intake
+        from reading_centre.use_cases.uploads import task, visit_intake
         from reading_centre.use_cases.uploads.ingest import visit as ingest
         from workflows.interfaces import intake
     for step in STEPS:
