@@ -56,6 +56,32 @@ def test_a_visit_without_white_matter_around_does_not_decide():
     assert not excluded(0.0, 5.0)[0].any()
 
 
+def test_a_lesion_within_diffuse_change_is_kept():
+    head = Head()
+    halo, core = head.inside(PLACE, 8.0), head.inside(PLACE, SMALL)
+    for highest, kept in ((SETTINGS.core_contrast + 0.1, True), (SETTINGS.core_contrast - 0.1, False)):
+        contrast = np.where(core, highest, 1.5).astype(np.float32)
+        assert diffusely_bright([halo], [contrast], head.grid, SETTINGS).any() != kept
+
+
+def test_a_visit_decides_by_the_voxels_that_it_has_found():
+    head = Head()
+    halo, core = head.inside(PLACE, 8.0), head.inside(PLACE, LARGE)
+    bright = np.where(core, 3.0, 0.5).astype(np.float32)
+    diffuse = np.full(head.grid.shape, 1.6, dtype=np.float32)
+    assert not diffusely_bright([core, halo], [bright, diffuse], head.grid, SETTINGS).any()
+    assert diffusely_bright([halo, halo], [diffuse, diffuse], head.grid, SETTINGS).any()
+
+
+def test_a_visit_without_contrast_for_half_of_a_lesion_does_not_decide():
+    head = Head()
+    spot, some = head.inside(PLACE, LARGE), head.inside(PLACE, SMALL)
+    known = np.where(some, 1.0, 0.0).astype(np.float32)
+    assert not diffusely_bright([spot], [known], head.grid, SETTINGS).any()
+    nothing, low = np.zeros_like(spot), np.full(head.grid.shape, -8.0, dtype=np.float32)
+    assert not diffusely_bright([spot, nothing], [known, low], head.grid, SETTINGS).any()
+
+
 def test_nothing_found_excludes_nothing():
     head = Head()
     nothing = np.zeros(head.grid.shape, dtype=bool)

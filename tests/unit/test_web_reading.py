@@ -906,7 +906,9 @@ def test_cases_that_are_opened_at_once_keep_the_limit_of_a_sitting(trial):
         codes = [own.code for own in room.worklists.of("R1")[:4]]
         clients = [browser(room, "R1") for _ in codes]
         for client in clients:
-            client.get("/api/reading/unknown/case")  # FastAPI prepares the routes of each application for one thread
+            client.get(
+                "/api/reading/unknown/case"
+            )  # FastAPI prepares the routes of each application for one thread
         opened = pool.map(lambda one: one[0].get(f"/api/reading/{one[1]}/case"), zip(clients, codes, strict=True))
         assert sorted(answer.status_code for answer in opened) == [200, 200, 403, 403]
 

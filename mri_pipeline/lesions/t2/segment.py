@@ -128,7 +128,8 @@ def diffusely_bright(
     """Places that are hardly brighter than the normal white matter around them: no lesion, whatever their level.
 
     Coil field, tracts and diffuse change of white matter raise FLAIR over centimetres. A lesion has a border. The
-    decision is made once for the lesions of all visits together, so that it is the same at every visit.
+    lesions of all visits together are judged as one, so that the decision is the same at every visit. A visit decides
+    by the voxels that it has found, if the contrast of at least half of them is known.
 
     Parameters
     ----------
@@ -143,14 +144,20 @@ def diffusely_bright(
     Returns
     -------
     ndarray of bool, shape (x, y, z)
-        Lesions whose mean contrast is below `T2Settings.least_contrast` at every visit. A lesion without white
-        matter around is kept.
+        Lesions whose mean contrast is below `T2Settings.least_contrast` at every visit that decides, and that exceed
+        `T2Settings.core_contrast` nowhere. A lesion on which no visit decides is kept.
     """
     parts = ConnectedComponents.of(np.any(found, axis=0))
     large = parts.sizes * grid.voxel_volume_mm3 >= settings.small_mm3
-    known = (np.where(contrast != 0, contrast, np.float32(np.nan)) for contrast in contrasts)
-    highest = reduce(np.fmax, map(parts.known_means, known))
-    return parts.chosen(large & (highest < settings.least_contrast))
+    highest = np.full(len(parts.sizes), np.nan)
+    has_core = np.zeros(len(parts.sizes), dtype=bool)
+    for mask, contrast in zip(found, contrasts, strict=True):
+        known = mask & (contrast != 0)
+        decides = 2 * parts.sums(known) >= np.maximum(parts.sums(mask), 1)
+        means = parts.known_means(np.where(known, contrast, np.float32(np.nan)))
+        highest = np.fmax(highest, np.where(decides, means, np.nan))
+        has_core |= parts.maxima(contrast) > settings.core_contrast
+    return parts.chosen(large & (highest < settings.least_contrast) & ~has_core)
 
 
 def _with_further(
