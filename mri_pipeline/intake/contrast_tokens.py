@@ -20,6 +20,8 @@ _DASHES = dict.fromkeys("‐‑‒–—−", "-")  # noqa: RUF001
 _MARKS = str.maketrans(_DASHES | dict.fromkeys("÷∅", " minus ") | dict.fromkeys("∕⁄", "/"))  # noqa: RUF001
 _SPELLINGS = (
     (re.compile(r"_(?!-[a-z])"), " "),
+    (re.compile(r"(?<![a-z])v\.?\s*\d+(?:[.,]\d+)*+(?![a-z\d])"), " "),  # a version: "V2.0 KM"
+    (re.compile(r"(?<=[a-z])-(?=free[ _-]*(?:breath|hand)|freie|less[ _-])"), " "),  # "GD-free breathing"
     (re.compile(r"(?<![a-z])(t1|t2|pd)w(?![a-z/])-*"), r"\1 "),  # the w of T1w is no "with"
     (re.compile(r"(?<![a-z])w(?:\s*[/\\]\s*|[ .-])o(?:ut)?(?![a-z])"), "without"),
     (re.compile(r"(?<![a-z])(t1)c(?![a-z])"), r"\1+c"),

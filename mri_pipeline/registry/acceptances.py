@@ -142,7 +142,9 @@ _VERDICTS = frozenset({ScannerState.ACCEPTED, ScannerState.REFUSED, ScannerState
 
 
 def _accepts(entry: AuditEntry, digest: str) -> bool:
-    return (entry.details["state"], entry.details["dummy_run_digest"]) == (ScannerState.ACCEPTED.value, digest)
+    facts = entry.details
+    waits = facts.get("waiting_digest") == digest  # a person has to decide on it again
+    return not waits and (facts["state"], facts["dummy_run_digest"]) == (ScannerState.ACCEPTED.value, digest)
 
 
 def _is_later(session: Session, entry: AuditEntry, at: str, upload: RefusedUpload) -> bool:

@@ -35,6 +35,9 @@ AFTER = (
     "T1 ba haajeb", "T1 ba hajeb", "T1 bad az tazrigh", "T1 baad az contrast", "T1 ba tazrigh", "T1 ba contrast",
     # Norwegian
     "T1 med kontrastmiddel", "T1 etter kontrast", "T1 etter Gd", "T1 m/kontrast tra", "T1 etter i.v. kontrast",
+    # versions of a protocol, and properties of the acquisition
+    "T1 V2.0 KM", "T1 v.2 KM", "T1 v. 2 KM", "T1 CUBE V.2 GD", "T1 GD-free breathing", "T1 KM-freie Atmung",
+    "T1 Gd-less motion",
 )  # fmt: skip
 
 BEFORE = (

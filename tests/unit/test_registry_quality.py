@@ -379,6 +379,16 @@ def test_an_acceptance_after_a_refusal_is_found_though_the_gate_was_open_before(
     assert accepted_as(registry, upload) is None
 
 
+def test_a_dummy_run_that_waits_for_a_decision_again_is_not_accepted(registry):
+    judged(registry, ONE, "d1")
+    upload = refused_upload(registry, "d1")
+    judged(registry, ONE, "d1", undecided=True)
+    assert registry.scanner_gates.all("S01")[0].waiting_digest == "d1"
+    assert accepted_as(registry, upload) is None
+    decide(registry, accept=True)
+    assert accepted_as(registry, upload) == ""
+
+
 def test_the_latest_verdict_on_a_refused_dummy_run_counts(registry):
     judged(registry, ONE, "d1", accepted=False, rules=["snr"])
     upload = refused_upload(registry, "d1")

@@ -234,7 +234,8 @@ def test_bombs_are_not_unpacked(tmp_path):
 def test_names_are_removed_from_the_files_of_an_archive(tmp_path, original, pack):  # noqa: F811
     files = {f"MUSTERMANN/{number}.dcm": original.read_bytes() for number in range(3)}
     path = pack(
-        tmp_path / ("a.zip" if pack is zip_of else "a.tar"), files | {"MUSTERMANN/.DS_Store": b"HOSP-4711"}
+        tmp_path / ("a.zip" if pack is zip_of else "a.tar"),
+        files | {"MUSTERMANN/.DS_Store": b"HOSP-4711", "__MACOSX/1": b"\x1f\x8bHOSP-4711"},
     )
     found = in_browser(path)
     sent = Path(f"{path}.sent").read_bytes()

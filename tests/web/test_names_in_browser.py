@@ -467,13 +467,14 @@ def test_what_shows_text_or_is_no_image_of_mr_is_not_sent(original, syntax):
     changes = (
         {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.4"},
         {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1", "SeriesDescription": "Mustermann"}, {"Modality": "OT"},
+        {"SOPClassUID": "1.3.46.670589.11.0.0.12.2", "SeriesDescription": "Mustermann"},
         {"BurnedInAnnotation": "YES"}, {"BurnedInAnnotation": "NO"}, {"Modality": "MR"},
         {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4.4"},
     )  # fmt: skip
     paths = [with_values(original, number, **values) for number, values in enumerate(changes)]
     if syntax != "explicit":
         paths = [changed(path, syntax) for path in paths]
-    assert in_browser(*paths) == ["left out"] * 5 + ["cleaned"] * 3
+    assert in_browser(*paths) == ["left out"] * 6 + ["cleaned"] * 3
 
 
 def test_a_damaged_class_or_modality_is_not_left_out_in_silence(original):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Final
+from typing import Any, Final
 
 from mri_pipeline.core.accounts import READING_ROLES, Account, Role
 from mri_pipeline.core.errors import SettingsError, UsageError
@@ -86,10 +86,8 @@ def change_role(
                 )
             changed = _with_role(text, protocol, person, role, site)
             registry.sessions.role_changed(AuditAction.ROLE_CHANGE_BEGUN, person.code, by=by, details=details)
-            if isinstance(person, Reader):
-                registry.assignments.refresh(person.code, (), ())  # the cases of the earlier role are withdrawn
             write_atomic(file, changed, mode=file.stat().st_mode & 0o777)
-            registry.sessions.role_changed(AuditAction.ROLE_CHANGED, person.code, by=by, details=details)
+            _enter_change(registry, person, by=by, details=details)
     except (OSError, UnicodeDecodeError, LockedError, SettingsError) as error:
         _LOG.error("the role of a person cannot be stored in trial.toml: %s", error)
         raise UsageError(
@@ -116,9 +114,14 @@ def finish_roles(protocol: Protocol, registry: Registry) -> None:
     for code, entry in begun.items():
         person = person_of(protocol, code)
         if person is not None and role_words(person) == entry.details["new"]:
-            registry.sessions.role_changed(
-                AuditAction.ROLE_CHANGED, code, by=entry.reader, details=dict(entry.details)
-            )
+            _enter_change(registry, person, by=entry.reader, details=dict(entry.details))
+
+
+def _enter_change(registry: Registry, person: Account | Reader, *, by: str, details: dict[str, Any]) -> None:
+    """Withdraw the cases of the earlier role, end the sessions, and enter the change in the audit trail."""
+    if isinstance(person, Reader):
+        registry.assignments.refresh(person.code, (), ())
+    registry.sessions.role_changed(AuditAction.ROLE_CHANGED, person.code, by=by, details=details)
 
 
 def _changeable(protocol: Protocol, registry: Registry, code: str, role: Role, *, site: str, by: str) -> Account:

@@ -12,6 +12,8 @@ const MOST_TIMES = 200;
 const FREE_BYTES = 50e6;
 
 /** First bytes of archives (zip, gzip, 7z, rar). */
+/** Files of the system, which are not sent. */
+export const HIDDEN = /(^|\/)(\.|__MACOSX|Thumbs\.db$|desktop\.ini$)/i;
 const ARCHIVES = [[0x50, 0x4b, 3, 4], [0x1f, 0x8b], [0x37, 0x7a, 0xbc, 0xaf], [0x52, 0x61, 0x72, 0x21]];
 
 /** A path without "./". @param {string} path @throws {UnreadError} if it leads out of the archive */
@@ -38,8 +40,9 @@ export async function filesOfArchive(file, report) {
     if (found.length >= MOST_FILES || total > MOST_BYTES || (total > FREE_BYTES && total > MOST_TIMES * file.size)) throw new UnreadError(TEXTS.unread.large);
     const unpacked = await unpack();
     const begin = new Uint8Array(await unpacked.slice(0, 4).arrayBuffer());
-    if (ARCHIVES.some((signature) => startsWith(begin, ...signature))) throw new UnreadError(TEXTS.unread.nested);
-    found.push({ file: unpacked, path: plain(path) });
+    const place = plain(path);
+    if (!HIDDEN.test(place) && ARCHIVES.some((signature) => startsWith(begin, ...signature))) throw new UnreadError(TEXTS.unread.nested);
+    found.push({ file: unpacked, path: place });
     report(found.length);
   }
   return found;

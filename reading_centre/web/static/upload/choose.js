@@ -1,12 +1,11 @@
 /** Files that a person has chosen or dropped: they become one tar archive. An archive that is not read here stays as it is. */
 
-import { filesOfArchive } from "./archive.js";
+import { HIDDEN, filesOfArchive } from "./archive.js";
 import { UnreadError, mayBeDicom, withoutNames } from "./dicom.js";
 import { tarOf } from "./tar.js";
 import { TEXTS } from "./texts.js";
 
 const ARCHIVE = /\.(zip|tar|tgz|tar\.gz)$/i;
-const HIDDEN = /(^|\/)(\.|__MACOSX|Thumbs\.db$|desktop\.ini$)/i;
 
 /** What is sent. */
 export class Chosen {

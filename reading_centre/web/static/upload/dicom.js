@@ -33,7 +33,9 @@ const OTHER_MODALITIES = [
   "OT", "SC", "SR", "PR", "KO", "DOC", "SEG", "REG", "FID", "RWV", "PLAN", "CT", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "XC", "ES", "GM",
   "SM", "OP", "IO", "PX", "ECG", "AU", "HC", "RTIMAGE", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTRECORD",
 ];
-/** Classes of objects; another text is damaged. */
+const UID = /^[\d.]{6,64}$/;
+const OF_DICOM = "1.2.840.10008.";
+/** Classes of objects of DICOM; another one with this beginning is damaged. */
 const STORAGE = /^1\.2\.840\.10008\.5\.1\.4\.[\d.]+$/;
 const BURNED_IN = 0x00280301;
 /** Images of MR: single, enhanced, and converted to enhanced. The reading centre uses no other objects. */
@@ -375,8 +377,8 @@ function isNotUsed(outer, meta) {
   const text = (/** @type {number} */ tag) => (outer.get(tag) ?? "").trim().toUpperCase();
   const kind = text(SOP_CLASS) || meta.get(CLASS_OF_FILE);
   if (kind && !OF_MR.includes(kind)) {
-    if (STORAGE.test(kind)) return true;
-    throw new UnreadError("its class is none of DICOM");
+    if (!UID.test(kind) || (kind.startsWith(OF_DICOM) && !STORAGE.test(kind))) throw new UnreadError("its class is none of DICOM");
+    return true; // also an object of a manufacturer
   }
   const modality = text(MODALITY);
   if (!["", "MR"].includes(modality) && !OTHER_MODALITIES.includes(modality)) throw new UnreadError("its modality is unknown");
