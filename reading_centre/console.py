@@ -25,7 +25,10 @@ if TYPE_CHECKING:  # pydantic is not needed for --help
     from workflows.outcome import BatchOutcome
 
 
-STDOUT = Console(highlight=False)
+_NO_TERMINAL_COLUMNS = 2000
+"""Width of a table in a file or pipe: each row is one line, with all its words."""
+
+STDOUT = Console(highlight=False, width=None if sys.stdout.isatty() else _NO_TERMINAL_COLUMNS)
 STDERR = Console(stderr=True, highlight=False)
 LINE_EVERY_S = 60.0
 """Time between two lines of progress where the output is no terminal."""

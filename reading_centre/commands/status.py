@@ -19,7 +19,8 @@ def status(trial: TrialFolder, as_json: AsJson = False) -> None:
     sites = Table("site", "dummy run", "subjects", title="Sites", title_justify="left")
     for site in state.sites:
         sites.add_row(site.code, site.gate, str(site.subjects))
-    subjects = Table(Column("subject", no_wrap=True), "site", *state.visits, title="Visits", title_justify="left")
+    visits = (Column(visit, overflow="fold") for visit in state.visits)
+    subjects = Table(Column("subject", no_wrap=True), "site", *visits, title="Visits", title_justify="left")
     for row in state.subjects:
         subjects.add_row(row.code, row.site, *(row.visits[v] for v in state.visits))
     STDOUT.print(sites)

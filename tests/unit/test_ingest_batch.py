@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import subprocess
 import sys
 import time
 import zipfile
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import ComplianceError, UsageError
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
@@ -377,3 +378,22 @@ def test_the_processes_of_the_batch_are_those_of_the_project(tmp_path, trial):
     with opened(trial) as registry:
         registry.verify_audit()
         assert registry.differences_from_audit() == []
+
+
+def test_tables_of_a_file_or_pipe_have_all_words(trial, tmp_path):
+    ingest(trial, upload(tmp_path / "up"))
+    with pytest.raises(ComplianceError):
+        ingest(trial, tmp_path / "up", visit="wk04")
+    shown = [
+        subprocess.run(
+            [sys.executable, "-m", "reading_centre", *command, trial.root],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for command in (["status"], ["quarantine", "list"])
+    ]
+    (row,) = (line for line in shown[0].splitlines() if "received" in line)
+    assert row.replace("│", " ").split()[1:] == ["S01", "received", "refused", *["missing"] * 5]
+    (entry,) = list_quarantine(trial.root)
+    assert entry.reason in shown[1]

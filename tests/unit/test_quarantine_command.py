@@ -847,6 +847,15 @@ def test_an_accepted_upload_settles_all_its_entries(trial, tmp_path):
     assert len(identified(trial)) == 1
 
 
+def test_an_accepted_upload_that_is_sent_again_settles_no_later_refusal_of_it(trial, tmp_path):
+    send(trial, tmp_path / "up")
+    with pytest.raises(ComplianceError, match="another subject"):
+        receive_visit(trial.root, tmp_path / "up", site="S01", subject="S01-0009", visit="wk04")
+    assert receive_visit(trial.root, tmp_path / "up", site="S01", subject=NUMBER, visit="wk04").known
+    (entry,) = list_quarantine(trial.root)
+    assert (entry.visit, entry.outcome, len(identified(trial))) == ("wk04", "", 1)
+
+
 def test_entries_of_one_second_are_listed_in_the_order_of_their_receipt(tmp_path):
     now = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
     reason = UnsafeUploadError("expected a safe archive, found another", hint="send it again")

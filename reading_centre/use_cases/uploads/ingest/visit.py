@@ -30,7 +30,7 @@ from reading_centre.use_cases.trial.staging import (
     staged_visit,
 )
 from reading_centre.use_cases.uploads.series_statement import statement_text
-from reading_centre.use_cases.uploads.task import UploadTask, upload_task
+from reading_centre.use_cases.uploads.task import UploadTask, settle_decided, upload_task
 from reading_centre.use_cases.uploads.visit_intake import UploadContext, decide_upload
 from reading_centre.use_cases.uploads.visit_judgement import JudgedVisit, compare_upload
 
@@ -156,7 +156,12 @@ def _ingested(task: UploadTask, upload: Path, context: UploadContext) -> Receive
         settle_subject(task.trial, task.protocol, task.registry, context.code)
         known = _known_visit(task, context)
         received = _stored(task, upload, context) if known is None else _with_series(task, upload, context, known)
-        task.settle_waiting(context.digest, kind="visit", visit=context.visit)
+        if known is None:
+            task.settle_waiting(context.digest, kind="visit", visit=context.visit)
+        else:
+            settle_decided(
+                task.trial, task.registry
+            )  # an upload that was refused after its acceptance still waits
         return received
 
 
