@@ -11,6 +11,7 @@ from mri_pipeline.core.change_limits import ChangeLimits
 from mri_pipeline.core.quality_limits import QualityLimit
 from mri_pipeline.core.visits import Contrast
 from qc.findings import Finding
+from qc.quality_rules import may_be_motion
 
 CHANGE: Final = "change_"
 """Prefix of the rules of this module."""
@@ -200,7 +201,8 @@ def judge_change(
     for name, values in now.items():
         contrast = Contrast(name)
         for rule in CHANGE_RULES:
-            if rule.value not in values or (rule.rule, contrast) in known:
+            along = may_be_motion(rule.rule, values.get("phase_axis"))
+            if rule.value not in values or (rule.rule, contrast) in known or not along:
                 continue
             limit: QualityLimit = getattr(limits, rule.setting)
             references = _references(name, rule.value, earlier, dummy_run, limits.dummy_run_factor)

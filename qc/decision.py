@@ -22,6 +22,7 @@ from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
+from mri_pipeline.intake.facts import InstanceFacts
 from qc.acceptance import judge_images
 from qc.contrast_timing import TimingDecision, decide_timing
 from qc.conversion import ScanFile
@@ -166,11 +167,31 @@ def acquired_3d(decision: TimingDecision) -> dict[Contrast, bool]:
     dict of Contrast to bool
         Without scans whose header does not state it.
     """
+    stated = {contrast: facts.acquisition_type for contrast, facts in _facts(decision).items()}
+    return {contrast: kind == "3D" for contrast, kind in stated.items() if kind in {"2D", "3D"}}
+
+
+def phase_axes(decision: TimingDecision) -> dict[Contrast, int | None]:
+    """Axes of the phase encoding of the scans, by their headers.
+
+    Parameters
+    ----------
+    decision : TimingDecision
+
+    Returns
+    -------
+    dict of Contrast to int or None
+        As `InstanceFacts.phase_axis`.
+    """
+    return {contrast: facts.phase_axis for contrast, facts in _facts(decision).items()}
+
+
+def _facts(decision: TimingDecision) -> dict[Contrast, InstanceFacts]:
+    """Common facts of the series of each scan."""
     chosen = dict(decision.chosen)
     if decision.unenhanced is not None:
         chosen[Contrast.T1W_GD] = decision.unenhanced
-    stated = {c: choice.recognised.series.first.acquisition_type for c, choice in chosen.items()}
-    return {contrast: kind == "3D" for contrast, kind in stated.items() if kind in {"2D", "3D"}}
+    return {contrast: choice.recognised.series.first for contrast, choice in chosen.items()}
 
 
 def require_usable_images(

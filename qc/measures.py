@@ -93,6 +93,8 @@ class ImageMeasures:
         `qc.laterality.mirror_ratio` of a scan other than the FLAIR.
     tilt_deg : float or None
         `qc.placement.tilt_deg` of a 2D scan.
+    phase_axis : int or None
+        Axis of the phase encoding by the header: 0 left-right, 1 front-back, 2 head-feet; None if it is not stated.
     """
 
     noise: float
@@ -112,6 +114,7 @@ class ImageMeasures:
     field: FieldMeasures | None = None
     mirror_ratio: float | None = None
     tilt_deg: float | None = None
+    phase_axis: int | None = None
 
     @property
     def edge_percent(self) -> float:
@@ -129,6 +132,7 @@ def measure_visit(
     images: Mapping[Contrast, Image],
     scans: Mapping[Contrast, Contrast],
     three_d: Mapping[Contrast, bool] | None = None,
+    phase_axes: Mapping[Contrast, int | None] | None = None,
 ) -> dict[Contrast, ImageMeasures]:
     """Measure the scans of one visit. The brain is located once, on the FLAIR.
 
@@ -140,6 +144,8 @@ def measure_visit(
         For each contrast to measure, its key in `images`.
     three_d : mapping of Contrast to bool, optional
         Whether a scan is a 3D acquisition, by its header (`qc.decision.acquired_3d`).
+    phase_axes : mapping of Contrast to (int or None), optional
+        Axes of the phase encoding, by the headers (`qc.decision.phase_axes`).
 
     Returns
     -------
@@ -153,6 +159,7 @@ def measure_visit(
         image = images[scans[contrast]].reoriented("RAS")
         head = head_mask(image)
         values = measure(image, contrast, head=head, three_d=stated.get(contrast))
+        values = replace(values, phase_axis=(phase_axes or {}).get(contrast))
         if contrast is Contrast.FLAIR and _may_be_head(values.content):
             placement = place_brain(image, load_template())
             values = replace(values, placement=placement)

@@ -21,6 +21,25 @@ _DIRECTIONS: Final = "a ratio of left-right to front-back correlation of neighbo
 
 _T1: Final = frozenset({Contrast.T1W, Contrast.T1W_GD})
 
+_MOTION_AXES: Final = {"motion_left_right": 0, "motion_front_back": 1}
+"""Axis of the phase encoding of the rules on motion within slices."""
+
+
+def may_be_motion(rule: str, phase_axis: float | None) -> bool:
+    """False for a rule on motion within slices along another axis than that of the phase encoding.
+
+    Parameters
+    ----------
+    rule : str
+    phase_axis : float or None
+        `ImageMeasures.phase_axis`.
+
+    Returns
+    -------
+    bool
+    """
+    return phase_axis is None or _MOTION_AXES.get(rule, phase_axis) == phase_axis
+
 
 @dataclass(frozen=True)
 class QualityRule:
@@ -62,9 +81,9 @@ class QualityRule:
         -------
         Finding or None
             Met, violated, or a note that the value could not be measured. None if the rule does not concern the
-            contrast.
+            contrast, or a direction in which the phase was not encoded.
         """
-        if self.contrasts and contrast not in self.contrasts:
+        if (self.contrasts and contrast not in self.contrasts) or not may_be_motion(self.name, values.phase_axis):
             return None
         limit: QualityLimit = getattr(limits, self.setting)
         least = self.setting.startswith("min_")

@@ -84,6 +84,8 @@ class InstanceFacts(BaseModel):
         Between rows, between columns.
     slice_distance_mm : float or None
         Stated distance of slice centres (Spacing Between Slices).
+    phase_direction : str
+        In-plane phase encoding as stated: ``ROW``, ``COL``, another word, or empty.
     orientation : tuple of 6 floats or None
         Directions of a row and of a column in DICOM patient coordinates (LPS+).
     positions : tuple of (x, y, z)
@@ -142,12 +144,22 @@ class InstanceFacts(BaseModel):
     pixel_spacing_mm: tuple[float, float] | None = None
     thickness_mm: float | None = None
     slice_distance_mm: float | None = None
+    phase_direction: str = ""
     orientation: Orientation | None = None
     positions: tuple[Vector, ...] = ()
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> InstanceFacts:
         """The object itself, which never changes. Nipype copies the inputs of each node."""
         return self
+
+    @property
+    def phase_axis(self) -> int | None:
+        """Main axis of the phase encoding: 0 left-right, 1 front-back, 2 head-feet; None if it is not stated."""
+        row, column = self.phase_direction == "ROW", self.phase_direction.startswith("COL")
+        if self.orientation is None or not (row or column):
+            return None
+        along = [abs(part) for part in (self.orientation[:3] if row else self.orientation[3:])]
+        return along.index(max(along))
 
     @property
     def scanner_identified(self) -> bool:

@@ -147,6 +147,7 @@ def _physics(dataset: Dataset) -> dict[str, Any]:
     echo = _first_group(dataset, "MREchoSequence")
     modifier = _first_group(dataset, "MRModifierSequence")
     diffusion = _first_group(dataset, "MRDiffusionSequence")
+    field_of_view = _first_group(dataset, "MRFOVGeometrySequence")
     scanning = tuple(t.upper() for t in texts(dataset.get("ScanningSequence")))
     inversion = modifier.get("InversionTimes")
     b_values = [number(part.get("DiffusionBValue")) for part in _groups(dataset, "MRDiffusionSequence")]
@@ -157,6 +158,9 @@ def _physics(dataset: Dataset) -> dict[str, Any]:
         "scan_options": tuple(t.upper() for t in texts(dataset.get("ScanOptions"))),
         "sequence_name": text(dataset.get("SequenceName")) or text(dataset.get("PulseSequenceName")),
         "acquisition_type": text(dataset.get("MRAcquisitionType")).upper(),
+        "phase_direction": text(
+            dataset.get("InPlanePhaseEncodingDirection", field_of_view.get("InPlanePhaseEncodingDirection"))
+        ).upper(),
         "angiography": text(dataset.get("AngioFlag")).upper() == "Y"
         or text(dataset.get("TimeOfFlightContrast")).upper() == "YES",
         "echo_planar": "EP" in scanning or text(dataset.get("EchoPlanarPulseSequence")).upper() == "YES",

@@ -18,6 +18,7 @@ from mri_pipeline.intake.header_worker import read_one
 from mri_pipeline.intake.read import ReadLimits, read_headers
 from mri_pipeline.intake.series import group_series, require_one_visit
 from tests.unit import dicom_factory as factory
+from tests.unit.enhanced_factory import EnhancedSpec, texture, write_enhanced
 
 KEY = b"k" * 32
 SMALL = replace(factory.FLAIR, shape=(16, 12, 12))
@@ -31,6 +32,37 @@ def test_facts_hold_the_acquisition_and_no_identity(tmp_path):
     shown = repr(facts).replace(str(tmp_path), "").replace(files[0].name, "").upper()
     for identity in ("MUSTERMANN", "ERIKA", "4711", "19640812", "20210314", "SN-55512", "KLINIKUM", "1.2.826"):
         assert identity not in shown
+
+
+@pytest.mark.parametrize(
+    ("stated", "orientation", "axis"),
+    [
+        ("ROW", [1, 0, 0, 0, 1, 0], 0),
+        ("COL", [1, 0, 0, 0, 1, 0], 1),
+        ("ROW", [0, 1, 0, 0, 0, -1], 1),  # sagittal
+        ("COL", [0, 1, 0, 0, 0, -1], 2),
+        ("ROW", [-0.1, 0.99, 0, 0.99, 0.1, 0], 1),  # axial, turned
+        ("", [1, 0, 0, 0, 1, 0], None),
+        ("OTHER", [1, 0, 0, 0, 1, 0], None),
+    ],
+)
+def test_the_axis_of_the_phase_encoding(tmp_path, stated, orientation, axis):
+    file = factory.write_series(tmp_path, SMALL)[0]
+    dataset = pydicom.dcmread(file)
+    dataset.ImageOrientationPatient, dataset.InPlanePhaseEncodingDirection = orientation, stated
+    dataset.save_as(file)
+    assert read_one(0, file, KEY).facts.phase_axis == axis
+
+
+def test_an_enhanced_object_states_the_phase_encoding_in_its_groups(tmp_path):
+    stored = texture(SMALL.shape)
+    file = write_enhanced(tmp_path / "in.dcm", SMALL, stored, EnhancedSpec(range(len(stored))))
+    dataset = pydicom.dcmread(file)
+    group = pydicom.Dataset()
+    group.InPlanePhaseEncodingDirection = "COLUMN"
+    dataset.SharedFunctionalGroupsSequence[0].MRFOVGeometrySequence = [group]
+    dataset.save_as(file)
+    assert read_one(0, file, KEY).facts.phase_axis == 1
 
 
 def test_keys_are_stable_under_one_secret_only(tmp_path):

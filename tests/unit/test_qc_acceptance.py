@@ -107,6 +107,15 @@ def test_each_measure_has_its_query(change, rule):
     assert len(broken[0].to_do.split()) >= 4
 
 
+@pytest.mark.parametrize("phase_axis", [None, 0, 1, 2])
+def test_motion_within_slices_is_searched_along_the_stated_phase_encoding(phase_axis):
+    for ratio, rule, axis in ((0.9, "motion_left_right", 0), (3.5, "motion_front_back", 1)):
+        values = replace(GOOD, slices=replace(GOOD.slices, coherence_ratio=ratio), phase_axis=phase_axis)
+        judged = judge_image(Contrast.FLAIR, values, PROTOCOL)
+        assert [f.rule for f in judged if f.action] == ([rule] if phase_axis in (None, axis) else [])
+        assert (rule in {f.rule for f in judged}) is (phase_axis in (None, axis))
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [

@@ -45,6 +45,17 @@ def test_an_unchanged_scan_has_no_finding():
     assert judge() == []
 
 
+@pytest.mark.parametrize("phase_axis", [None, 0, 1])
+def test_motion_within_slices_is_compared_along_the_stated_phase_encoding(phase_axis):
+    before = NOW["FLAIR"]["slices.coherence_ratio"]
+    for now, rule, axis in ((before - 1, "motion_left_right", 0), (before + 1, "motion_front_back", 1)):
+        scan = values("slices.coherence_ratio", now)
+        if phase_axis is not None:
+            scan["FLAIR"]["phase_axis"] = float(phase_axis)
+        found = [finding.rule for finding in judge(scan, earlier={"wk00": NOW})]
+        assert found == ([f"change_{rule}"] if phase_axis in (None, axis) else [])
+
+
 def beyond(rule, factor):
     """A value that is worse than that of NOW by a multiple of the limit; 0 is replaced by a value that can fall."""
     before = NOW["FLAIR"][rule.value] or 1.0

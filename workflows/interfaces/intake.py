@@ -22,7 +22,7 @@ from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from qc.conversion import ImagesOnDisk, ScanFile, convert_chosen, deidentify_chosen
-from qc.decision import acquired_3d, decide_pair, judged_scans
+from qc.decision import acquired_3d, decide_pair, judged_scans, phase_axes
 from qc.gate import choose_series
 from qc.measures import measure_visit
 
@@ -238,6 +238,9 @@ class Measure(IntakeStep):
         decision = self.inputs.decision
         return {
             "measures": measure_visit(
-                ImagesOnDisk(self.inputs.files), judged_scans(decision), acquired_3d(decision)
+                ImagesOnDisk(self.inputs.files),
+                judged_scans(decision),
+                acquired_3d(decision),
+                phase_axes(decision),
             )
         }
