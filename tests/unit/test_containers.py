@@ -1,4 +1,7 @@
-"""The definitions of the containers agree with each other and with the command line. No daemon builds them here."""
+"""The definitions of the containers agree with each other and with the command line.
+
+`integration/test_container` builds the image.
+"""
 
 import re
 import shlex
