@@ -178,3 +178,11 @@ class Step(SimpleInterface):
         """
         self.keep(runtime, location=tissue.location, **{name: getattr(tissue, name) for name in _TISSUE_IMAGES})
         self.keep_transform(runtime, "template_to_subject", tissue.template_to_subject)
+
+
+class ScanStep(Step):
+    """A step that reads scans. Nipype hashes its input files by content.
+
+    A scan can be replaced by another one of the same size and time. The files of the cache, which the other steps read,
+    are hashed by size and time (`workflows.engine`).
+    """

@@ -14,6 +14,7 @@ from workflows.interfaces.base import (
     FIELD,
     ContrastInputSpec,
     ContrastOutputSpec,
+    ScanStep,
     Step,
     TissueInputSpec,
     TissueOutputSpec,
@@ -37,7 +38,7 @@ class _MidwayOutputSpec(TraitedSpec):
     template_to_subject = File(exists=True, desc="affine from the template's world")
 
 
-class Midway(Step):
+class Midway(ScanStep):
     """Midpoint space of all visits of a subject, with its grid and brain mask."""
 
     input_spec = _MidwayInputSpec
@@ -81,7 +82,7 @@ class _PrepareOutputSpec(ContrastOutputSpec):
     transforms = traits.Dict(traits.Str(), File(exists=True), desc="contrast to its transform to the subject")
 
 
-class Prepare(Step):
+class Prepare(ScanStep):
     """Resample every contrast of a visit to the subject's grid once and correct its bias field."""
 
     input_spec = _PrepareInputSpec
