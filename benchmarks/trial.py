@@ -30,6 +30,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import workflows  # noqa: F401 - one thread, as for the commands: before numpy
+
+# isort: split
+
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol

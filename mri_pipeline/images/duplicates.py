@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import Image
@@ -39,10 +40,45 @@ def scan_digest(image: Image) -> str:
     True
     """
     data = image.reoriented().data
-    low, high = float(data.min()), float(data.max())
-    levels = np.rint((data - low) * (_GREY_LEVELS / (high - low))) if high > low else np.zeros_like(data)
-    content = f"{data.shape}".encode() + levels.astype("<u2").tobytes()
+    content = f"{data.shape}".encode() + _levels(data, data.min(), data.max()).tobytes()
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def same_scan(first: Image, second: Image) -> bool:
+    """True if two scans have the same voxel values: one `scan_digest`, in a fraction of its time if they differ.
+
+    Parameters
+    ----------
+    first, second : Image
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from mri_pipeline.core.spatial import Grid
+    >>> data = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    >>> scan, other = (Image(values, Grid((2, 3, 4), np.eye(4))) for values in (data, data**2))
+    >>> same_scan(scan, Image(2 * data + 5, scan.grid).reoriented("LPI")), same_scan(scan, other)
+    (True, False)
+    """
+    ours, theirs = first.reoriented().data, second.reoriented().data
+    if ours.shape != theirs.shape:
+        return False
+    ranges = [(data.min(), data.max()) for data in (ours, theirs)]
+    for part in (slice(ours.shape[0] // 2, ours.shape[0] // 2 + 1), slice(None)):  # a plane tells most scans apart
+        levels = [_levels(data[part], *ends) for data, ends in zip((ours, theirs), ranges, strict=True)]
+        if not np.array_equal(*levels):
+            return False
+    return True
+
+
+def _levels(data: NDArray[np.float32], lowest: np.float32, highest: np.float32) -> NDArray[np.uint16]:
+    """Values as grey levels of the range of a scan."""
+    low, high = float(lowest), float(highest)
+    levels = np.rint((data - low) * (_GREY_LEVELS / (high - low))) if high > low else np.zeros_like(data)
+    return levels.astype("<u2")
 
 
 def repeated(digests: Mapping[Contrast, str]) -> list[Contrast]:

@@ -68,7 +68,7 @@ def derivatives(tmp_path):
                 del masks[MaskLabel.GEL]
             for contrast in contrasts:
                 data = rng.uniform(0.5, 1.5, GRID.shape).astype(np.float32)
-                nifti.save(Image(data, GRID), dataset.image(subject, visit, contrast))
+                nifti.save_rounded(Image(data, GRID), dataset.image(subject, visit, contrast))
             for label, mask in masks.items():
                 nifti.save(mask, dataset.mask(subject, visit, label))
     return dataset
