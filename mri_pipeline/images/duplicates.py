@@ -66,12 +66,12 @@ def same_scan(first: Image, second: Image) -> bool:
     ours, theirs = first.reoriented().data, second.reoriented().data
     if ours.shape != theirs.shape:
         return False
-    ranges = [(data.min(), data.max()) for data in (ours, theirs)]
-    for part in (slice(ours.shape[0] // 2, ours.shape[0] // 2 + 1), slice(None)):  # a plane tells most scans apart
-        levels = [_levels(data[part], *ends) for data, ends in zip((ours, theirs), ranges, strict=True)]
-        if not np.array_equal(*levels):
-            return False
-    return True
+    own_range, other_range = [(data.min(), data.max()) for data in (ours, theirs)]
+    middle = ours.shape[0] // 2
+    return all(  # a plane tells most scans apart
+        np.array_equal(_levels(ours[part], *own_range), _levels(theirs[part], *other_range))
+        for part in (slice(middle, middle + 1), slice(None))
+    )
 
 
 def _levels(data: NDArray[np.float32], lowest: np.float32, highest: np.float32) -> NDArray[np.uint16]:
