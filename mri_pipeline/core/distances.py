@@ -77,7 +77,7 @@ def depth_within(mask: BoolArray, spacing_mm: tuple[float, ...]) -> NDArray[np.f
 
 
 def depths_within(masks: Sequence[BoolArray], spacing_mm: tuple[float, ...]) -> list[NDArray[np.float32]]:
-    """`depth_within` of several masks. Equal masks are measured once and share an array.
+    """`depth_within` of several masks. Equal masks are measured once and share an array, which is read-only.
 
     Parameters
     ----------
@@ -100,7 +100,10 @@ def depths_within(masks: Sequence[BoolArray], spacing_mm: tuple[float, ...]) -> 
     for mask in masks:
         same = (depth for known, depth in zip(masks, depths, strict=False) if np.array_equal(known, mask))
         depth = next(same, None)
-        depths.append(depth_within(mask, spacing_mm) if depth is None else depth)
+        if depth is None:
+            depth = depth_within(mask, spacing_mm)
+            depth.setflags(write=False)
+        depths.append(depth)
     return depths
 
 

@@ -45,7 +45,9 @@ def scan_digest(image: Image) -> str:
 
 
 def same_scan(first: Image, second: Image) -> bool:
-    """True if two scans have the same voxel values: one `scan_digest`, in a fraction of its time if they differ.
+    """True if two scans have the same voxel values: the grey levels of which `scan_digest` is the digest are equal.
+
+    Scans that differ in the middle plane of the first axis, as scans of two contrasts do, are told apart by it alone.
 
     Parameters
     ----------

@@ -32,6 +32,8 @@ def test_each_mask_has_its_own_depth_and_equal_masks_are_measured_once():
     for mask, depth in zip((first, second, first), depths, strict=True):
         assert np.array_equal(depth, depth_within(mask, SPACINGS[1]))
     assert depths[2] is depths[0]
+    with pytest.raises(ValueError, match="read-only"):
+        depths[0][:] = 0
 
 
 @pytest.mark.parametrize("spacing", [(0.4, 0.4, 2.0), (0.72, 0.9, 3.0), (1.0000001,) * 3])

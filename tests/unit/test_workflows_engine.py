@@ -13,7 +13,9 @@ from nipype.pipeline import engine as pe
 from mri_pipeline.core.errors import AnalysisError, SettingsError
 from workflows import ONE_THREAD
 from workflows.engine import failure_reason, run_workflow
-from workflows.interfaces.base import ScanStep, Step
+from workflows.interfaces.base import ContentStep, Step
+from workflows.interfaces.images import MatchFlairs
+from workflows.interfaces.segmenter import RunSegmenter
 from workflows.memory import memory_limit_gb
 from workflows.plugin import Plugin
 
@@ -68,6 +70,7 @@ def test_a_failed_node_is_known_with_its_reason_and_the_others_run(tmp_path, plu
 class _ReadIn(BaseInterfaceInputSpec):
     file = File(exists=True, mandatory=True)
     log = traits.Str(mandatory=True, nohash=True)
+    setting = traits.Str("")
 
 
 class _ReadOut(TraitedSpec):
@@ -89,7 +92,7 @@ class Read(Step):
         return runtime
 
 
-class ReadScan(Read, ScanStep):
+class ReadScan(Read, ContentStep):
     pass
 
 
@@ -112,6 +115,21 @@ def test_a_replaced_scan_of_the_same_size_and_time_is_read_again(tmp_path, plugi
     assert run("one") == (["ReadScan", "Read"], "one")
     assert run("one") == ([], "one")
     assert run("two") == (["ReadScan", "Read"], "two")
+
+
+def test_an_expensive_step_is_not_repeated_for_a_file_that_was_written_again(tmp_path):
+    scan, log = tmp_path / "scan.txt", tmp_path / "log.txt"
+    scan.write_text("one")
+    for setting, expected in (("first", ["Read", "ReadScan"]), ("second", ["Read"])):
+        log.write_text("")
+        workflow = pe.Workflow(name="wf", base_dir=str(tmp_path / "work"))
+        before = pe.Node(Read(file=str(scan), log=str(log), setting=setting), name="before")
+        expensive = pe.Node(ReadScan(log=str(log)), name="expensive")
+        workflow.connect([(before, expensive, [("file", "file")])])
+        assert run_workflow(workflow, plugin=Plugin.LINEAR, nprocs=1, crash_folder=tmp_path / "crashes") == []
+        assert log.read_text().split() == expected
+    assert issubclass(MatchFlairs, ContentStep)
+    assert issubclass(RunSegmenter, ContentStep)
 
 
 @pytest.mark.timeout(60)

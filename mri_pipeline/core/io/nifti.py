@@ -32,6 +32,7 @@ _WHOLE = 1e-3  # a label is a whole number but for this: masks saved with a scal
 _NOISE_SHARE = 0.02  # of the largest intensity: what interpolation makes negative stays above
 _MOST_NEGATIVE = 0.01  # share of the voxels
 _MOST_INT16 = np.iinfo(np.int16).max
+_LEAST_STEP = 2.0**-24  # of single precision below 1
 _MOST_STEP = 2.0**-10  # relative to white matter: less than the noise of a scan
 _STRIP = 8  # voxels: what is copied at once has to fit into a processor's cache
 _MOST_SPACING_MM = 10.0  # thicker slices are no scan of a trial
@@ -358,9 +359,16 @@ def save_rounded(image: Image, path: Path | str) -> Path:
     -------
     Path
         `path`. The image is written as by `save` if the step exceeds 1/1024 of white matter, as after a spike.
+
+    Raises
+    ------
+    ImageError
+        If a value is not finite.
     """
     largest = float(np.abs(image.data).max())
-    step = 2.0 ** np.ceil(np.log2(largest / _MOST_INT16)) if largest > 0 else _MOST_STEP
+    if not np.isfinite(largest):
+        raise ImageError(f"{Path(path).name}: expected finite intensities, found others")
+    step = max(2.0 ** np.ceil(np.log2(largest / _MOST_INT16)), _LEAST_STEP) if largest > 0 else _LEAST_STEP
     if step > _MOST_STEP:
         return save(image, path)
     rounded = np.rint(image.data / np.float32(step))
