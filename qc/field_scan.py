@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.boxes import widened
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
 from qc import field_measures
 from qc.placement import MIN_POINTS, POINT_MM, BrainPoints, Placement, brain_points
-from qc.planes import eroded, widened
+from qc.planes import eroded
 from qc.shading import white_shading, with_signal
 
 AIR_WITH_SIGNAL: Final = 0.9

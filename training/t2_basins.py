@@ -35,7 +35,7 @@ from mri_pipeline.core.method.t2.segmentation import T2Settings
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image
 from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import Contrast, VisitImages
-from mri_pipeline.lesions.t2.basins import FEATURES, candidates
+from mri_pipeline.lesions.t2.basins import FEATURES, Surroundings, candidates, white_matter_contrast
 from mri_pipeline.lesions.t2.evidence import evidence_of_visits
 
 VOLUMES_MM3 = (14, 500)
@@ -120,7 +120,14 @@ def nothing() -> BoostedTrees:
 def sample(head: Head, inserted: Sequence[BoolArray], weight: float, *, expert: bool) -> Sample:
     """Features and labels of the candidates of a head."""
     (evidence,), threshold = evidence_of_visits([head.visit], head.tissue, T2Settings())
-    found = candidates(head.visit, head.tissue, evidence, threshold)
+    found = candidates(
+        head.visit,
+        head.tissue,
+        evidence,
+        threshold,
+        flair=white_matter_contrast(head.visit, head.tissue),
+        surroundings=Surroundings.of(head.tissue),
+    )
     parts = found.components
     if inserted:
         lesions = list(inserted)

@@ -17,6 +17,7 @@ from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Workflow
 
 from mri_pipeline.core.errors import AnalysisError, SettingsError
+from workflows.interfaces.base import ContentStep
 from workflows.memory import USED_SHARE, memory_limit_gb
 from workflows.plugin import Plugin, Progress
 from workflows.pool import WatchedMultiProc
@@ -67,12 +68,15 @@ def _configure(workflow: Workflow, crash_folder: Path) -> None:
         "crashdump_dir": str(crash_folder),
         "crashfile_format": "txt",
         "stop_on_first_crash": "false",
-        "hash_method": "content",
+        "hash_method": "timestamp",  # size and time: a step that runs again rewrites its files
         "poll_sleep_duration": "0.1",
         "check_version": "false",
         "remove_unnecessary_outputs": "false",
         "create_report": "false",
     }
+    for node in map(workflow.get_node, workflow.list_node_names()):
+        if isinstance(node.interface, ContentStep):
+            node.config = {"execution": {"hash_method": "content"}}
 
 
 def run_workflow(

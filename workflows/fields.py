@@ -213,7 +213,7 @@ def written_inputs(visits: Sequence[VisitScans]) -> list[str]:
 
 
 def merge_node(name: str, entries: int) -> pe.Node:
-    """Node that collects its inputs into a list.
+    """Node that collects its inputs into a list. It always runs: files of equal size and time differ by their paths.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def merge_node(name: str, entries: int) -> pe.Node:
     -------
     Node
     """
-    return pe.Node(niu.Merge(entries), name=name, run_without_submitting=True)
+    return pe.Node(niu.Merge(entries), name=name, run_without_submitting=True, overwrite=True)
 
 
 def list_entries(fields: Iterable[str]) -> list[tuple[str, str]]:

@@ -274,11 +274,12 @@ _ONE = {"gel_qc_flags": "qc_flags", "black_hole_visits": "black_hole_visit"}
 
 def _segment_t2(visits: Sequence[VisitScans], rules: LesionRules) -> pe.Node:
     segment_t2 = SegmentT2(
+        visits=[v.visit for v in visits],
         with_t1=[n for n, v in enumerate(visits) if t1_field(v)],
         with_t2w=[n for n, v in enumerate(visits) if Contrast.T2W in v.scans],
         rules=rules.model_dump_json(),
     )
-    return pe.Node(segment_t2, name="segment_t2", mem_gb=0.6 + 0.2 * len(visits))
+    return pe.Node(segment_t2, name="segment_t2", mem_gb=0.6 + 0.25 * len(visits))
 
 
 def _segment(visit: VisitScans, rules: LesionRules) -> pe.Node:

@@ -53,7 +53,8 @@ def write_visit(
     derivatives : DerivativeDataset
     subject, visit : str
     images : mapping of Contrast to Image
-        Normalised images. All images and masks are on the subject grid.
+        Normalised images, which are stored as 16-bit integers (`nifti.save_rounded`). All images and masks are on the
+        subject grid.
     brain : LabelImage
     probabilities : mapping of MaskLabel to Image
     masks : mapping of MaskLabel to LabelImage
@@ -90,7 +91,8 @@ def write_visit(
     }
     for contrast, image in images.items():
         content = _described(contrast, sources.get(contrast), skull_stripped=bool(quality.skull_stripped))
-        _save(image, derivatives.image(subject, visit, contrast), {**content, **registered[contrast], **space})
+        path = nifti.save_rounded(image, derivatives.image(subject, visit, contrast))
+        _write_sidecar(path, {**content, **registered[contrast], **space})
     _write_transforms(derivatives, subject, visit, transforms, registered)
     preprocessed = [_uri(derivatives, derivatives.image(subject, visit, contrast)) for contrast in images]
     derived = {"Sources": preprocessed, **space}
@@ -141,8 +143,12 @@ def _write_masks(
 def _save(image: Image | LabelImage, path: Path, content: Mapping[str, Any]) -> Path:
     """Save an image, then its sidecar."""
     nifti.save(image, path)
-    _write_json(path.with_name(path.name.replace(".nii.gz", ".json")), content)
+    _write_sidecar(path, content)
     return path
+
+
+def _write_sidecar(image: Path, content: Mapping[str, Any]) -> None:
+    _write_json(image.with_name(image.name.replace(".nii.gz", ".json")), content)
 
 
 def _described(contrast: Contrast, source: str | None, *, skull_stripped: bool) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from mri_pipeline.core.spatial import Affine, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images import bias, brain, midway, normalise, resample, tissue
 from mri_pipeline.images import register as registration
-from mri_pipeline.images.duplicates import repeated, scan_digest
+from mri_pipeline.images.duplicates import repeated, same_scan, scan_digest
 from mri_pipeline.images.subject_grid import subject_grid
 
 
@@ -110,7 +110,7 @@ def register(
     Registration
     """
     fixed, moving = fixed.reoriented(), moving.reoriented()
-    if scan_digest(fixed) == scan_digest(moving):
+    if same_scan(fixed, moving):
         moving_to_fixed = Affine(fixed.grid.affine @ np.linalg.inv(moving.grid.affine))
         quality = 1.0 if intra_modal else 0.0
         return registration.Registration(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_pipeline.core.spatial import FloatArray
+from mri_pipeline.core.spatial import BoolArray, FloatArray
 
 Box = tuple[slice, ...]
 """A range of voxel indices along each axis."""
@@ -79,3 +79,34 @@ def widened_box(box: Box, reach: Sequence[int], shape: Sequence[int]) -> Box:
     return tuple(
         slice(max(side.start - r, 0), min(side.stop + r, n)) for side, r, n in zip(box, reach, shape, strict=True)
     )
+
+
+def widened(mask: BoolArray, reach: Sequence[int]) -> BoolArray:
+    """Voxels in the box around each voxel of a mask.
+
+    Parameters
+    ----------
+    mask : ndarray of bool
+    reach : sequence of int
+        Half of the size of the box along each axis, in voxels, 0 or more.
+
+    Returns
+    -------
+    ndarray of bool, shape `mask.shape`
+        Equal to ``ndimage.maximum_filter(mask, 2 * reach + 1)``, in a fraction of its time.
+
+    Examples
+    --------
+    >>> widened(np.array([0, 0, 0, 1, 0, 0, 0], dtype=bool), [2]).astype(int).tolist()
+    [0, 1, 1, 1, 1, 1, 0]
+    """
+    result = mask.copy()
+    for axis, half in enumerate(reach):
+        moved, covered = np.moveaxis(result, axis, 0), 0
+        while covered < half:
+            step = min(covered + 1, half - covered)  # the box of a box: its reach doubles
+            before = moved.copy()
+            moved[step:] |= before[:-step]
+            moved[:-step] |= before[step:]
+            covered += step
+    return result

@@ -76,6 +76,37 @@ def depth_within(mask: BoolArray, spacing_mm: tuple[float, ...]) -> NDArray[np.f
     return distance_to(~mask, spacing_mm)
 
 
+def depths_within(masks: Sequence[BoolArray], spacing_mm: tuple[float, ...]) -> list[NDArray[np.float32]]:
+    """`depth_within` of several masks. Equal masks are measured once and share an array, which is read-only.
+
+    Parameters
+    ----------
+    masks : sequence of ndarray of bool, shape (x, y, z)
+    spacing_mm : tuple of float
+        Distance between voxel centres along each axis, in mm.
+
+    Returns
+    -------
+    list of ndarray of float32, shape (x, y, z)
+        In mm, in the order of the masks.
+
+    Examples
+    --------
+    >>> mask = np.array([[[0, 1, 1]]]) > 0
+    >>> [depth.tolist() for depth in depths_within([mask, ~mask], (1.0, 1.0, 2.0))]
+    [[[[0.0, 2.0, 4.0]]], [[[2.0, 0.0, 0.0]]]]
+    """
+    depths: list[NDArray[np.float32]] = []
+    for mask in masks:
+        same = (depth for known, depth in zip(masks, depths, strict=False) if np.array_equal(known, mask))
+        depth = next(same, None)
+        if depth is None:
+            depth = depth_within(mask, spacing_mm)
+            depth.setflags(write=False)
+        depths.append(depth)
+    return depths
+
+
 def deeper_than(mask: BoolArray, depth_mm: float, spacing_mm: Sequence[float]) -> BoolArray:
     """Voxels of a mask with no voxel outside of it within a distance. The mask continues beyond the grid.
 

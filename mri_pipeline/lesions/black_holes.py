@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.boxes import widened
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.method.black_holes import BlackHoleSettings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, FloatArray, LabelImage
@@ -255,4 +256,4 @@ def _with_core(dark: BoolArray, core: BoolArray, least_voxels: float) -> BoolArr
 def _touching(dark: BoolArray, enhancing: BoolArray) -> BoolArray:
     """Connected dark components that touch enhancement."""
     parts = ConnectedComponents.of(dark)
-    return parts.chosen(parts.sums(ndimage.binary_dilation(enhancing, structure(3))) > 0)
+    return parts.chosen(parts.sums(widened(enhancing, (1, 1, 1))) > 0)

@@ -262,7 +262,7 @@ def _export_images(
             if face is not None:
                 blanked |= bool(image.data[face.mask].any())
                 image = Image(np.where(face.mask, np.float32(0), image.data), image.grid)
-            nifti.save(image, folder / name)
+            nifti.save_rounded(image, folder / name)
             names.append(name.removesuffix(".nii.gz"))
     return names, blanked
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from mri_pipeline.core.boxes import widened
 from mri_pipeline.core.components import ConnectedComponents, structure
 
 MASKS = hnp.arrays(np.bool_, (7, 6, 5), elements=st.integers(0, 3).map(lambda v: v == 0))
@@ -53,3 +54,10 @@ def test_an_empty_mask_has_no_component_to_choose():
     assert not parts.highest(parts.sizes).any()
     assert parts.highest(parts.sizes).shape == (4, 3, 2)
     assert not parts.chosen(parts.means(np.ones((4, 3, 2), dtype=bool)) > 0).any()
+
+
+@settings(max_examples=30)
+@given(MASKS, st.tuples(*[st.integers(0, 8)] * 3))
+def test_a_mask_is_widened_by_a_box(mask, reach):
+    assert np.array_equal(widened(mask, reach), ndimage.maximum_filter(mask, [2 * half + 1 for half in reach]))
+    assert np.array_equal(widened(mask, (1, 1, 1)), ndimage.binary_dilation(mask, structure(3)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mri_pipeline.core.distances import deeper_than, depth_within, distance_to
+from mri_pipeline.core.distances import deeper_than, depth_within, depths_within, distance_to
 
 SPACINGS = [(1.0, 1.0, 1.0), (0.72, 0.9, 3.0)]
 
@@ -24,6 +24,16 @@ def test_the_depth_counts_no_edge_of_the_grid_as_surface(spacing):
     mask = ndimage.binary_dilation(np.random.default_rng(6).random((15, 20, 12)) > 0.99, iterations=4)
     expected = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"), sampling=spacing)[1:-1, 1:-1, 1:-1]
     np.testing.assert_allclose(depth_within(mask, spacing), expected, atol=6e-5)
+
+
+def test_each_mask_has_its_own_depth_and_equal_masks_are_measured_once():
+    first, second = (ndimage.binary_dilation(np.random.default_rng(n).random((9, 8, 7)) > 0.9) for n in (1, 2))
+    depths = depths_within([first, second, first.copy()], SPACINGS[1])
+    for mask, depth in zip((first, second, first), depths, strict=True):
+        assert np.array_equal(depth, depth_within(mask, SPACINGS[1]))
+    assert depths[2] is depths[0]
+    with pytest.raises(ValueError, match="read-only"):
+        depths[0][:] = 0
 
 
 @pytest.mark.parametrize("spacing", [(0.4, 0.4, 2.0), (0.72, 0.9, 3.0), (1.0000001,) * 3])

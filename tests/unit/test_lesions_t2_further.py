@@ -17,7 +17,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Affine, Image
 from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.lesions.t2.basins import FEATURES, candidates
+from mri_pipeline.lesions.t2.basins import FEATURES, Surroundings, candidates, white_matter_contrast
 from mri_pipeline.lesions.t2.evidence import evidence_of_visits
 from mri_pipeline.lesions.t2.further import further_lesions
 from mri_pipeline.lesions.t2.segment import segment_t2
@@ -44,12 +44,16 @@ def faint(flair=1.15, radius=3.0, spacing=(1.0, 1.0, 1.0)):
 def found_by(visits, tissue, model, known=None):
     evidences, threshold = evidence_of_visits(visits, tissue, T2Settings())
     known = known or [np.zeros(visits[0].grid.shape, dtype=bool)] * len(visits)
-    return further_lesions(visits, tissue, evidences, threshold=threshold, known=known, model=model)
+    local = [white_matter_contrast(visit, tissue) for visit in visits]
+    return further_lesions(
+        visits, tissue, evidences, contrasts=local, threshold=threshold, known=known, model=model
+    )
 
 
 def candidates_of(visit, tissue):
     (evidence,), threshold = evidence_of_visits([visit], tissue, T2Settings())
-    return candidates(visit, tissue, evidence, threshold)
+    flair = white_matter_contrast(visit, tissue)
+    return candidates(visit, tissue, evidence, threshold, flair=flair, surroundings=Surroundings.of(tissue))
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 3.0)])

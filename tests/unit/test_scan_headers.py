@@ -13,7 +13,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import VisitQuality
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.images.duplicates import scan_digest
+from mri_pipeline.images.duplicates import same_scan, scan_digest
 from mri_pipeline.images.register import RegistrationMethod
 from qc.registration import duplicate_qc_flag, forms_qc_flag, qc_flags
 from reading_centre.use_cases.analysis.one_scan import segment_images
@@ -133,6 +133,10 @@ def test_a_copy_has_the_digest_of_its_scan_however_it_was_saved():
     assert scan_digest(head(1)) != scan_digest(head())
     other_place = Image(head().data, Grid((10, 12, 6), np.diag([1.0, 1.0, 1.0, 1.0])))
     assert scan_digest(other_place) == scan_digest(head())
+    one_voxel, cut = head(), Image(head().data[1:], Grid((9, 12, 6), head().grid.affine))
+    one_voxel.data[0, 0, 0] += 20.0  # outside the plane that is compared first
+    for other in (*copies, other_place, head(1), one_voxel, cut):
+        assert same_scan(head(), other) == (scan_digest(head()) == scan_digest(other))
 
 
 def test_a_copy_as_another_visit_keeps_its_place_and_as_another_contrast_has_failed():

@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -74,6 +75,15 @@ def written(tmp_path):
 
 def beside(path, ending=".json"):
     return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ending)
+
+
+def test_registered_images_are_16_bit_and_probabilities_are_exact(written):
+    derivatives = written(skull_stripped=False)
+    stored = nib.load(derivatives.image("AB12", "wk04", Contrast.T1W))
+    assert stored.get_data_dtype() == np.int16
+    np.testing.assert_allclose(stored.get_fdata(), IMAGE.data, rtol=0, atol=2**-16)
+    probability = nifti.load_map(derivatives.probability("AB12", "wk04", MaskLabel.T2_LESION))
+    assert np.array_equal(probability.data, IMAGE.data)
 
 
 @pytest.mark.parametrize("skull_stripped", [True, False])

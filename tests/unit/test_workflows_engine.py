@@ -4,14 +4,18 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline import engine as pe
 
 from mri_pipeline.core.errors import AnalysisError, SettingsError
 from workflows import ONE_THREAD
 from workflows.engine import failure_reason, run_workflow
+from workflows.interfaces.base import ContentStep, Step
+from workflows.interfaces.images import MatchFlairs
+from workflows.interfaces.segmenter import RunSegmenter
 from workflows.memory import memory_limit_gb
 from workflows.plugin import Plugin
 
@@ -61,6 +65,71 @@ def test_a_failed_node_is_known_with_its_reason_and_the_others_run(tmp_path, plu
     assert {node for node, status in seen if status == "end"} >= {"wf.good", "wf.fine"}
     assert failure_reason(tmp_path / "crashes", "wf.bad") == "expected a brain, found a pumpkin"
     assert failure_reason(tmp_path / "crashes", "wf.worse") == "ZeroDivisionError: nobody expected this"
+
+
+class _ReadIn(BaseInterfaceInputSpec):
+    file = File(exists=True, mandatory=True)
+    log = traits.Str(mandatory=True, nohash=True)
+    setting = traits.Str("")
+
+
+class _ReadOut(TraitedSpec):
+    file = File(exists=True)
+
+
+class Read(Step):
+    """Copies its input file, and enters its name in a log."""
+
+    input_spec = _ReadIn
+    output_spec = _ReadOut
+
+    def _run_interface(self, runtime):
+        with Path(self.inputs.log).open("a") as log:
+            log.write(f"{type(self).__name__} ")
+        copy = Path(runtime.cwd) / "copy.txt"
+        copy.write_bytes(Path(self.inputs.file).read_bytes())
+        self._results["file"] = str(copy)
+        return runtime
+
+
+class ReadScan(Read, ContentStep):
+    pass
+
+
+@pytest.mark.parametrize("plugin", [Plugin.LINEAR, Plugin.MULTIPROC])
+def test_a_replaced_scan_of_the_same_size_and_time_is_read_again(tmp_path, plugin):
+    scan, log = tmp_path / "scan.txt", tmp_path / "log.txt"
+
+    def run(content):
+        scan.write_text(content)
+        os.utime(scan, (1e9, 1e9))
+        log.write_text("")
+        workflow = pe.Workflow(name="wf", base_dir=str(tmp_path / "work"))
+        read = pe.Node(ReadScan(file=str(scan), log=str(log)), name="read")
+        later = pe.Node(Read(log=str(log)), name="later")
+        workflow.connect([(read, later, [("file", "file")])])
+        assert run_workflow(workflow, plugin=plugin, nprocs=1, crash_folder=tmp_path / "crashes") == []
+        (copied,) = (tmp_path / "work/wf/later").glob("copy.txt")
+        return log.read_text().split(), copied.read_text()
+
+    assert run("one") == (["ReadScan", "Read"], "one")
+    assert run("one") == ([], "one")
+    assert run("two") == (["ReadScan", "Read"], "two")
+
+
+def test_an_expensive_step_is_not_repeated_for_a_file_that_was_written_again(tmp_path):
+    scan, log = tmp_path / "scan.txt", tmp_path / "log.txt"
+    scan.write_text("one")
+    for setting, expected in (("first", ["Read", "ReadScan"]), ("second", ["Read"])):
+        log.write_text("")
+        workflow = pe.Workflow(name="wf", base_dir=str(tmp_path / "work"))
+        before = pe.Node(Read(file=str(scan), log=str(log), setting=setting), name="before")
+        expensive = pe.Node(ReadScan(log=str(log)), name="expensive")
+        workflow.connect([(before, expensive, [("file", "file")])])
+        assert run_workflow(workflow, plugin=Plugin.LINEAR, nprocs=1, crash_folder=tmp_path / "crashes") == []
+        assert log.read_text().split() == expected
+    assert issubclass(MatchFlairs, ContentStep)
+    assert issubclass(RunSegmenter, ContentStep)
 
 
 @pytest.mark.timeout(60)

@@ -228,6 +228,7 @@ def test_every_visit_gets_its_own_map_and_its_own_note(head, images, tmp_path):
     brain = str(nifti.save(brain_of(head), tmp_path / "brain.nii"))
     places = [head.inside((18, 0, 8), 5), np.zeros(head.grid.shape, dtype=bool), head.inside((-18, 0, 8), 5)]
     node = SegmentT2(
+        visits=["wk00", "wk04", "wk12"],
         flairs=[flair] * 3,
         brains=[brain] * 3,
         external=[str(nifti.save(head.labels(at), tmp_path / f"{i}.nii")) for i, at in enumerate(places)],

@@ -7,7 +7,7 @@ import pytest
 from nipype.interfaces.base import isdefined
 from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
-from nipype.pipeline.engine.utils import topological_sort
+from nipype.pipeline.engine.utils import generate_expanded_graph, topological_sort
 
 from mri_pipeline.analysis.space import SpaceRecord
 from mri_pipeline.core.derivative_layout import SpaceFiles
@@ -19,7 +19,10 @@ from qc.compliance import UploadPurpose
 from tests.unit.subject_jobs import subject_job
 from workflows.alignment.selection import AlignedVisit, Alignment
 from workflows.calibration import init_calibration_wf
+from workflows.engine import _configure
 from workflows.intake import IntakeJob, init_intake_wf
+from workflows.interfaces.images import Midway, Prepare
+from workflows.interfaces.registration import ExtractBrain, Register
 from workflows.lesions import init_external_wf, init_gather_wf, init_lesions_wf, init_visits_wf
 from workflows.subject import init_space_wf, init_subject_wf
 from workflows.visit import init_alignment_wf, init_visit_wf
@@ -224,6 +227,19 @@ def test_every_quality_reaches_the_result_and_the_sidecars(tmp_path):
         if not isinstance(node.interface, (IdentityInterface, Merge)):
             used = {out for _, _, data in flat.out_edges(node, data=True) for out, _ in data["connect"]}
             assert used == fields_of(node, "out"), node.fullname
+
+
+def test_steps_that_read_scans_hash_them_by_content(alignment_wf, subject_wf, tmp_path):
+    scan, reading = str(tmp_path / "scan.nii.gz"), set()
+    for workflow in (alignment_wf, subject_wf):
+        _configure(workflow, tmp_path)
+        # the inputs of identity nodes are passed on
+        for node in generate_expanded_graph(workflow._create_flat_graph()).nodes():
+            given = [value for value in node.inputs.trait_get().values() if isdefined(value)]
+            if any(scan in (value if isinstance(value, list) else [value]) for value in given):
+                reading.add(type(node.interface))
+                assert node.config["execution"]["hash_method"] == "content", node.fullname
+    assert {ExtractBrain, Prepare} <= reading <= {ExtractBrain, Register, Prepare, Midway}
 
 
 def unfed(workflow):

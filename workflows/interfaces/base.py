@@ -178,3 +178,12 @@ class Step(SimpleInterface):
         """
         self.keep(runtime, location=tissue.location, **{name: getattr(tissue, name) for name in _TISSUE_IMAGES})
         self.keep_transform(runtime, "template_to_subject", tissue.template_to_subject)
+
+
+class ContentStep(Step):
+    """A step that reads scans, or whose repetition is expensive. Nipype hashes its input files by content.
+
+    A scan can be replaced by another one of the same size and time, and a file that was written again may have the
+    content that it had. The files of the other steps are hashed by size and time (`workflows.engine`): those of the
+    cache, and those of a kept space.
+    """

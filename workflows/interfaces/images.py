@@ -12,6 +12,7 @@ from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.visits import Contrast
 from workflows.interfaces.base import (
     FIELD,
+    ContentStep,
     ContrastInputSpec,
     ContrastOutputSpec,
     Step,
@@ -37,7 +38,7 @@ class _MidwayOutputSpec(TraitedSpec):
     template_to_subject = File(exists=True, desc="affine from the template's world")
 
 
-class Midway(Step):
+class Midway(ContentStep):
     """Midpoint space of all visits of a subject, with its grid and brain mask."""
 
     input_spec = _MidwayInputSpec
@@ -81,7 +82,7 @@ class _PrepareOutputSpec(ContrastOutputSpec):
     transforms = traits.Dict(traits.Str(), File(exists=True), desc="contrast to its transform to the subject")
 
 
-class Prepare(Step):
+class Prepare(ContentStep):
     """Resample every contrast of a visit to the subject's grid once and correct its bias field."""
 
     input_spec = _PrepareInputSpec
@@ -152,7 +153,7 @@ class _MatchFlairsOutputSpec(TraitedSpec):
     flairs = traits.List(File(exists=True), desc="the FLAIRs on a common intensity scale, in the same order")
 
 
-class MatchFlairs(Step):
+class MatchFlairs(ContentStep):
     """Bring the FLAIRs of all visits to a common intensity scale."""
 
     input_spec = _MatchFlairsInputSpec

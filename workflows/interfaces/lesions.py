@@ -26,6 +26,7 @@ from workflows.interfaces.base import (
 
 
 class _SegmentT2InputSpec(TissueInputSpec):
+    visits = traits.List(traits.Str(), mandatory=True, desc="labels of the visits, in the order of the lists")
     flairs = InputMultiObject(
         File(exists=True), mandatory=True, desc="prepared FLAIR of every visit, on a common intensity scale"
     )

@@ -17,7 +17,7 @@ from workflows.alignment.records import (
     save_record_file,
     without_copies,
 )
-from workflows.interfaces.base import FIELD, Step, load_if_given
+from workflows.interfaces.base import FIELD, ContentStep, Step, load_if_given
 
 
 class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
@@ -32,7 +32,7 @@ class _ExtractBrainOutputSpec(TraitedSpec):
     scan_digest = traits.Str(desc="digest of the FLAIR's voxels")
 
 
-class ExtractBrain(Step):
+class ExtractBrain(ContentStep):
     """Brain mask of one FLAIR."""
 
     input_spec = _ExtractBrainInputSpec
@@ -62,7 +62,7 @@ class _RegisterOutputSpec(TraitedSpec):
     )
 
 
-class Register(Step):
+class Register(ContentStep):
     """Rigid registration. A failed registration is marked in its match and must not be used."""
 
     input_spec = _RegisterInputSpec

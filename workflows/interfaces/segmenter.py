@@ -10,7 +10,7 @@ from nipype.interfaces.base import File, TraitedSpec, traits
 from mri_pipeline.analysis.segmenter import run_segmenter
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.segmenters import Segmenter
-from workflows.interfaces.base import ContrastInputSpec, Step, load_contrasts
+from workflows.interfaces.base import ContentStep, ContrastInputSpec, load_contrasts
 
 
 class _RunSegmenterInputSpec(ContrastInputSpec):
@@ -24,7 +24,7 @@ class _RunSegmenterOutputSpec(TraitedSpec):
     found = File(exists=True, desc="mask or probability as the command wrote it")
 
 
-class RunSegmenter(Step):
+class RunSegmenter(ContentStep):
     """Run an external T2 segmenter on one visit."""
 
     input_spec = _RunSegmenterInputSpec

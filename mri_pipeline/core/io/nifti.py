@@ -31,6 +31,9 @@ _UNREADABLE = (
 _WHOLE = 1e-3  # a label is a whole number but for this: masks saved with a scaling
 _NOISE_SHARE = 0.02  # of the largest intensity: what interpolation makes negative stays above
 _MOST_NEGATIVE = 0.01  # share of the voxels
+_MOST_INT16 = np.iinfo(np.int16).max
+_LEAST_STEP = 2.0**-24  # of single precision below 1
+_MOST_STEP = 2.0**-10  # relative to white matter: less than the noise of a scan
 _STRIP = 8  # voxels: what is copied at once has to fit into a processor's cache
 _MOST_SPACING_MM = 10.0  # thicker slices are no scan of a trial
 _FIELD_OF_VIEW_MM = (50.0, 1000.0)  # of the two longest axes: a slab may be thin; outside, the voxel size is wrong
@@ -279,6 +282,8 @@ def load_labels(path: Path | str) -> LabelImage:
     path = Path(path)
     data, grid = _load(path)
     rounded: NDArray[Any] = data if np.issubdtype(data.dtype, np.integer) else np.rint(data)
+    if rounded is data and data.min() >= 0 and data.max() <= np.iinfo(np.int32).max:
+        return _labels(data, grid)
     with np.errstate(invalid="ignore"):  # not finite: no label
         unfit = ~(np.abs(data - rounded) <= _WHOLE) | (rounded < 0) | (rounded > np.iinfo(np.int32).max)
     if unfit.any():
@@ -286,8 +291,13 @@ def load_labels(path: Path | str) -> LabelImage:
             f"{path.name}: expected whole labels of 0 or more, found {data[unfit].flat[0]:g}",
             hint="save the segmentation as a label image; cut probabilities at a threshold",
         )
-    kind: type[np.integer[Any]] = np.uint8 if rounded.max() <= 255 else np.int32
-    return LabelImage(rounded.astype(kind), grid)
+    return _labels(rounded, grid)
+
+
+def _labels(data: NDArray[Any], grid: Grid) -> LabelImage:
+    """8-bit labels if all are at most 255, else 32-bit."""
+    kind: type[np.integer[Any]] = np.uint8 if data.max() <= 255 else np.int32
+    return LabelImage(data.astype(kind), grid)
 
 
 def save(image: Image | LabelImage, path: Path | str, *, forms_of: Path | str | None = None) -> Path:
@@ -332,6 +342,40 @@ def save_scan(image: Image, path: Path | str) -> Path:
     return _save(exact, image.grid, Path(path))
 
 
+def save_rounded(image: Image, path: Path | str) -> Path:
+    """Write normalised intensities as `save`, but as 16-bit integers times a power of two.
+
+    The file is half as large. The step is the smallest power of two of which the largest intensity is at most 32767
+    steps (1/8192 for a largest intensity of 2 to 4). A value is rounded by at most half a step; a positive one to at
+    least one step, because 0 is outside the field of view. Rounding an image again does not change it.
+
+    Parameters
+    ----------
+    image : Image
+        White matter about 1. All values are finite.
+    path : Path or str
+
+    Returns
+    -------
+    Path
+        `path`. The image is written as by `save` if the step exceeds 1/1024 of white matter, as after a spike.
+
+    Raises
+    ------
+    ImageError
+        If a value is not finite.
+    """
+    largest = float(np.abs(image.data).max())
+    if not np.isfinite(largest):
+        raise ImageError(f"{Path(path).name}: expected finite intensities, found others")
+    step = max(2.0 ** np.ceil(np.log2(largest / _MOST_INT16)), _LEAST_STEP) if largest > 0 else _LEAST_STEP
+    if step > _MOST_STEP:
+        return save(image, path)
+    rounded = np.rint(image.data / np.float32(step))
+    rounded[(image.data > 0) & (rounded == 0)] = 1
+    return _save(rounded.astype(np.int16), image.grid, Path(path), step=step)
+
+
 def compress(source: Path, path: Path) -> Path:
     """Compress a NIfTI file. The result has the bytes that `save` would write for the same image.
 
@@ -356,10 +400,14 @@ def compress(source: Path, path: Path) -> Path:
     return path
 
 
-def _save(data: NDArray[Any], grid: Grid, path: Path, forms_of: Path | str | None = None) -> Path:
+def _save(
+    data: NDArray[Any], grid: Grid, path: Path, forms_of: Path | str | None = None, *, step: float | None = None
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     nifti = nib.Nifti1Image(data, grid.affine)
     nifti.header.set_data_dtype(data.dtype)
+    if step is not None:
+        nifti.header.set_slope_inter(step, 0)
     nifti.set_sform(grid.affine, code=2)
     nifti.set_qform(grid.affine, code=2, strip_shears=True)
     if forms_of is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.boxes import widened
 from mri_pipeline.core.components import ConnectedComponents, structure
 from mri_pipeline.core.crop import Crop
 from mri_pipeline.core.method import METHOD
@@ -130,7 +131,7 @@ def accepted_nodes(
     )
     labels = np.zeros(taken.shape, dtype=np.int32)
     accepted: list[float] = []
-    closed = ndimage.binary_dilation(taken, structure(3)) | ~within
+    closed = widened(taken, (1, 1, 1)) | ~within
     margin = int(np.ceil(_NODES.reach_mm / min(grid.spacing_mm))) + 1
     for probability, level, number in ranked:
         components = nodes[level].components
@@ -141,7 +142,7 @@ def accepted_nodes(
         box = Crop.around([node], grid, margin=margin).box
         lesion = _to_half_height(node[box], closed[box], values[box], grid.spacing_mm, settings)
         labels[box][lesion] = len(accepted)
-        closed[box] |= ndimage.binary_dilation(lesion, structure(3))
+        closed[box] |= widened(lesion, (1, 1, 1))
     return AcceptedNodes(labels, tuple(accepted))
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.core.components import ConnectedComponents, connected_parts, structure
+from mri_pipeline.core.boxes import widened
+from mri_pipeline.core.components import ConnectedComponents, connected_parts
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Image
@@ -112,18 +113,20 @@ def changes_between(
     landscape = np.where(searched, z, np.float32(0))
     parts, peak = upper_part(_basins(landscape), landscape, _APPEARING.border_share)
     parts = _around_maximum(parts, landscape)
-    reach = [2 * max(1, round(_APPEARING.around_mm / s)) + 1 for s in grid.spacing_mm]
-    opposite = parts.minima(
-        ndimage.minimum_filter(np.where(known, np.float32(0), landscape), reach, mode="constant")
-    )
     before, after = (parts.means(contrast) for contrast in contrasts)
     mean = parts.means(landscape)
     keep = mean >= _APPEARING.least_z
     keep &= parts.sizes * grid.voxel_volume_mm3 >= rules.t2_min_volume_mm3
     keep &= parts.means(white_matter.data) >= _LEAST_WHITE_MATTER
     keep &= (np.abs(before) <= _APPEARING.normal_contrast) & (after > _APPEARING.normal_contrast)
+    keep &= parts.sums(widened(known, (1, 1, 1))) == 0
+    if not keep.any():
+        return []
+    reach = [2 * max(1, round(_APPEARING.around_mm / s)) + 1 for s in grid.spacing_mm]
+    opposite = parts.minima(
+        ndimage.minimum_filter(np.where(known, np.float32(0), landscape), reach, mode="constant")
+    )
     keep &= opposite >= -_APPEARING.most_opposite * peak
-    keep &= parts.sums(ndimage.binary_dilation(known, structure(3))) == 0
     least = np.maximum((before + after) / 2, after * _APPEARING.present_share)
     return [
         Change(parts.voxels[parts.number == n], visit, float(mean[n]), float(least[n]))

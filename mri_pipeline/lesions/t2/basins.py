@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents
-from mri_pipeline.core.distances import depth_within, distance_to
+from mri_pipeline.core.distances import distance_to
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, FloatArray
 from mri_pipeline.core.visits import Contrast, VisitImages
@@ -91,7 +91,48 @@ class _Basins:
     saddle: FloatArray
 
 
-def candidates(visit: VisitImages, tissue: TissueMaps, evidence: Evidence, threshold: float) -> Candidates:
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """Maps of the subject for the candidates of every visit, all of shape (x, y, z).
+
+    Parameters
+    ----------
+    near_white : ndarray of bool
+        White matter and its neighbourhood.
+    csf_distance_mm : ndarray of float32
+        Distance to CSF in mm, at most `METHOD.t2_basins.far_mm`.
+    """
+
+    near_white: BoolArray
+    csf_distance_mm: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, tissue: TissueMaps) -> Surroundings:
+        """Compute the maps of a subject.
+
+        Parameters
+        ----------
+        tissue : TissueMaps
+
+        Returns
+        -------
+        Surroundings
+        """
+        spacing = tissue.csf.grid.spacing_mm
+        white = ndimage.gaussian_filter(tissue.white_matter.data, [_BASINS.near_mm / s for s in spacing])
+        distance = distance_to(tissue.csf.data > METHOD.t2_fluid.most, spacing)
+        return cls(white > _BASINS.near_white_matter, np.minimum(distance, np.float32(_BASINS.far_mm)))
+
+
+def candidates(
+    visit: VisitImages,
+    tissue: TissueMaps,
+    evidence: Evidence,
+    threshold: float,
+    *,
+    flair: LocalContrast,
+    surroundings: Surroundings,
+) -> Candidates:
     """Find the candidates of a visit.
 
     Parameters
@@ -103,20 +144,18 @@ def candidates(visit: VisitImages, tissue: TissueMaps, evidence: Evidence, thres
         Feature maps of the T2 rule.
     threshold : float
         Score threshold of the subject.
+    flair : LocalContrast
+        `white_matter_contrast` of the visit.
+    surroundings : Surroundings
 
     Returns
     -------
     Candidates
         Empty if nothing in or near white matter is brighter than its surroundings.
     """
-    grid, brain = visit.grid, visit.brain.mask
-    flair = white_matter_contrast(visit, tissue)
-    contrast = flair.contrast
-    depth = depth_within(brain, grid.spacing_mm)
-    sigma = [_BASINS.near_mm / s for s in grid.spacing_mm]
-    searched = brain & (depth >= METHOD.t2_evidence.edge_mm) & tissue.above_foramen_magnum
-    near_white = ndimage.gaussian_filter(tissue.white_matter.data, sigma) > _BASINS.near_white_matter
-    basins = _basins(contrast, searched, near_white, grid.voxel_volume_mm3)
+    contrast, depth = flair.contrast, evidence.depth_mm
+    searched = visit.brain.mask & (depth >= METHOD.t2_evidence.edge_mm) & tissue.above_foramen_magnum
+    basins = _basins(contrast, searched, surroundings.near_white, visit.grid.voxel_volume_mm3)
     maps = {
         "contrast": contrast,
         "brightness": flair.level,
@@ -133,7 +172,7 @@ def candidates(visit: VisitImages, tissue: TissueMaps, evidence: Evidence, thres
             contrast, visit, tissue, smoothing_mm=_BASINS.mirror_smoothing_mm, reach_mm=_BASINS.near_mm
         ),
         "infratentorial": tissue.infratentorial.astype(np.float32),
-        "csf_distance_mm": _distance_to_csf(tissue),
+        "csf_distance_mm": surroundings.csf_distance_mm,
     }
     return Candidates(basins.components, _features(basins, maps, visit), contrast)
 
@@ -210,11 +249,6 @@ def _t1_contrast(visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:
                 known, local_contrast(visit.contrasts[contrast], visit, tissue).contrast, np.float32(0)
             )
     return np.zeros(visit.grid.shape, dtype=np.float32)
-
-
-def _distance_to_csf(tissue: TissueMaps) -> NDArray[np.float32]:
-    distance = distance_to(tissue.csf.data > METHOD.t2_fluid.most, tissue.csf.grid.spacing_mm)
-    return np.minimum(distance, np.float32(_BASINS.far_mm))
 
 
 def _features(basins: _Basins, maps: dict[str, NDArray[np.float32]], visit: VisitImages) -> FloatArray:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.distances import depths_within
 from mri_pipeline.core.method.t2.segmentation import T2Settings
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast, VisitImages
@@ -31,11 +32,16 @@ def evidence_of_visits(
     tuple of (list of Evidence, float)
         A visit without T1 has the T1 of the others.
     """
+    depths = depths_within([visit.brain.mask for visit in visits], tissue.location.grid.spacing_mm)
     evidences = [
         evidence_of(
-            visit, tissue, prior_weight=settings.prior_weight, grey_matter_penalty=settings.grey_matter_penalty
+            visit,
+            tissue,
+            depth,
+            prior_weight=settings.prior_weight,
+            grey_matter_penalty=settings.grey_matter_penalty,
         )
-        for visit in visits
+        for visit, depth in zip(visits, depths, strict=True)
     ]
     threshold = float(np.median([patient_threshold(evidence, tissue, settings) for evidence in evidences]))
     agreed = agree(

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.distances import depth_within
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.robust import MAD_TO_SIGMA, robust_spread
 from mri_pipeline.core.spatial import FloatArray, Grid, Image
@@ -51,6 +50,8 @@ class Evidence:
         Minimum FLAIR within 2.5 mm; far below 0 beside CSF.
     t1 : ndarray of float32 or None, shape (x, y, z)
         T1, before contrast if available; NaN in the brain outside the field of view of T1.
+    depth_mm : ndarray of float32, shape (x, y, z)
+        Depth below the surface of the brain, in mm.
     grey_flair, grey_t1 : float
         Upper quartile of FLAIR and median of T1 in grey matter (0 if unknown).
     """
@@ -59,6 +60,7 @@ class Evidence:
     brightness: NDArray[np.float32]
     darkest: NDArray[np.float32]
     t1: NDArray[np.float32] | None
+    depth_mm: NDArray[np.float32]
     grey_flair: float
     grey_t1: float
 
@@ -128,7 +130,12 @@ def surround(
 
 
 def evidence_of(
-    visit: VisitImages, tissue: TissueMaps, *, prior_weight: float, grey_matter_penalty: float
+    visit: VisitImages,
+    tissue: TissueMaps,
+    depth_mm: NDArray[np.float32],
+    *,
+    prior_weight: float,
+    grey_matter_penalty: float,
 ) -> Evidence:
     """Feature maps for the segmentation of T2 lesions.
 
@@ -137,6 +144,8 @@ def evidence_of(
     visit : VisitImages
     tissue : TissueMaps
         On the grid of the visit.
+    depth_mm : ndarray of float32, shape (x, y, z)
+        Depth of each voxel below the surface of the brain (`depth_within`).
     prior_weight : float
         Standard deviations per unit of the logarithm of the lesion prior.
     grey_matter_penalty : float
@@ -159,7 +168,7 @@ def evidence_of(
     place = np.log(np.maximum(tissue.lesion_prior.data, _PRIOR_FLOOR)) - _MIDDLE_LOG_PRIOR
     score = brightness + prior_weight * np.clip(place, *_EVIDENCE.place_range)
     score -= grey_matter_penalty * smoothed(tissue.grey_matter.data, grid, _EVIDENCE.grey_matter_smoothing_mm)
-    edge = depth_within(brain, grid.spacing_mm) <= _EDGE_MM
+    edge = depth_mm <= _EDGE_MM
     score[edge] = brightness[edge] = OUTSIDE
     reach = [2 * int(_LOW_REACH_MM / s) + 1 for s in grid.spacing_mm]
     dark = _t1(visit, tissue)
@@ -170,6 +179,7 @@ def evidence_of(
         brightness=brightness.astype(np.float32),
         darkest=ndimage.minimum_filter(fine, reach),
         t1=dark,
+        depth_mm=depth_mm,
         grey_flair=float(np.quantile(fine[grey], _EVIDENCE.grey_quantile)) if known else 0.0,
         grey_t1=_median(dark[grey]) if dark is not None else 0.0,
     )

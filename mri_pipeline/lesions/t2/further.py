@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.boxes import widened
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray
 from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import VisitImages
-from mri_pipeline.lesions.t2.basins import FEATURES, Candidates, candidates
+from mri_pipeline.lesions.contrast import LocalContrast
+from mri_pipeline.lesions.t2.basins import FEATURES, Candidates, Surroundings, candidates
 from mri_pipeline.lesions.t2.features import Evidence
 from mri_pipeline.lesions.t2.symmetrical import is_symmetric
 
@@ -25,6 +26,7 @@ def further_lesions(
     tissue: TissueMaps,
     evidences: Sequence[Evidence],
     *,
+    contrasts: Sequence[LocalContrast],
     threshold: float,
     known: Sequence[BoolArray],
     model: BoostedTrees,
@@ -44,6 +46,8 @@ def further_lesions(
     tissue : TissueMaps
     evidences : sequence of Evidence
         Feature maps of each visit. A visit without T1 has the T1 of the others.
+    contrasts : sequence of LocalContrast
+        `basins.white_matter_contrast` of each visit.
     threshold : float
         Score threshold of the subject.
     known : sequence of ndarray of bool, shape (x, y, z)
@@ -59,8 +63,10 @@ def further_lesions(
     nothing = [np.zeros(visit.grid.shape, dtype=bool) for visit in visits]
     if any(evidence.t1 is None or evidence.grey_t1 >= 0 for evidence in evidences):
         return nothing
+    surroundings = Surroundings.of(tissue)
     found = [
-        candidates(visit, tissue, evidence, threshold) for visit, evidence in zip(visits, evidences, strict=True)
+        candidates(visit, tissue, evidence, threshold, flair=flair, surroundings=surroundings)
+        for visit, evidence, flair in zip(visits, evidences, contrasts, strict=True)
     ]
     brains = [visit.brain.mask for visit in visits]
     stable = np.zeros(visits[0].grid.shape, dtype=bool)
@@ -71,7 +77,7 @@ def further_lesions(
         stable |= parts.chosen(~is_symmetric(parts, own.contrast, visit, tissue))
     parts = ConnectedComponents.of(stable)
     return [
-        parts.chosen(parts.sums(ndimage.binary_dilation(taken, structure(3))) == 0) & brain
+        parts.chosen(parts.sums(widened(taken, (1, 1, 1))) == 0) & brain
         for brain, taken in zip(brains, known, strict=True)
     ]
 

@@ -29,6 +29,7 @@ from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.components import label_lesions
+from mri_pipeline.lesions.contrast import LocalContrast
 from mri_pipeline.lesions.t2.basins import white_matter_contrast
 from mri_pipeline.lesions.t2.border import small_to_half_height, to_border, with_faint
 from mri_pipeline.lesions.t2.changes import proven_lesions
@@ -104,14 +105,15 @@ def segment_t2(
         _segmented(visit, evidence, faint, threshold, tissue, rules=rules, settings=settings)
         for visit, evidence in zip(visits, evidences, strict=True)
     ]
-    contrasts = [white_matter_contrast(visit, tissue).contrast for visit in visits]
+    local = [white_matter_contrast(visit, tissue) for visit in visits]
+    contrasts = [flair.contrast for flair in local]
     diffuse = diffusely_bright([there.mask.mask for there in found], contrasts, tissue.white_matter.grid, settings)
     found = _with_further(
         [_without(there, diffuse, rules) for there in found],
         visits,
         tissue,
         evidences,
-        contrasts=contrasts,
+        local=local,
         threshold=threshold,
         rules=rules,
         model=model or load_trees(T2_BASINS_FILE),
@@ -166,7 +168,7 @@ def _with_further(
     tissue: TissueMaps,
     evidences: Sequence[Evidence],
     *,
-    contrasts: Sequence[NDArray[np.float32]],
+    local: Sequence[LocalContrast],
     threshold: float,
     rules: LesionRules,
     model: BoostedTrees,
@@ -176,7 +178,7 @@ def _with_further(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
         [visit.mask for visit in found],
-        contrasts=[Image(contrast, tissue.white_matter.grid) for contrast in contrasts],
+        contrasts=[Image(flair.contrast, tissue.white_matter.grid) for flair in local],
         white_matter=tissue.white_matter,
         rules=rules,
     )
@@ -185,6 +187,7 @@ def _with_further(
         visits,
         tissue,
         evidences,
+        contrasts=local,
         threshold=threshold,
         known=[there.mask.mask for there in found],
         model=model,

@@ -44,6 +44,8 @@ def is_symmetric(
     beside_grey = np.where(tissue.grey_matter.data > _SYMMETRY.least_grey_matter, 0, contrast)
     other = np.zeros(contrast.shape, dtype=np.float32)
     for chosen, values in ((grey, contrast), (~grey, beside_grey)):
+        if not chosen.any():
+            continue
         other += mirrored(
             values,
             visit,
