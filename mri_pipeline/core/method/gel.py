@@ -26,7 +26,8 @@ class GelSettings:
         hole is hardly brighter than white matter).
     flair_correlate, above_grey_matter : float
         Minimum FLAIR (1 mm mean) of a T2 correlate outside the T2 mask, in standard deviations of white matter: in
-        white matter, above white matter; in grey matter, above its upper quartile.
+        white matter, above white matter; in grey matter, above its upper quartile. `flair_correlate` is also the limit
+        of the model in the posterior fossa for faint enhancement (`GelNodes.strong_enhancement`).
     t2_correlate : float
         Minimum T2 in standard deviations of white matter, required in addition in the posterior fossa.
     edge_depth_mm : float

@@ -118,9 +118,10 @@ def _has_correlate(
     flair = nodes.means(maps.flair.contrast)
     if maps.t2 is None:
         return (flair >= _NODES.least_correlate) & ~infratentorial
+    faint = settings.seed_enhancement
     least = np.interp(
         nodes.means(maps.enhancement),
-        (settings.seed_enhancement, _NODES.strong_enhancement),
+        (faint, max(faint, _NODES.strong_enhancement)),
         (settings.flair_correlate, _NODES.least_correlate),
     )
     both = (flair >= least) & (nodes.means(maps.t2) >= _NODES.least_t2_correlate)
