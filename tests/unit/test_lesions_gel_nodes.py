@@ -169,7 +169,9 @@ def test_in_the_posterior_fossa_faint_enhancement_needs_bright_flair_and_any_nee
 
 
 @pytest.mark.parametrize(("seed", "allowed"), [(0.15, True), (0.3, True), (0.35, True), (0.9, False)])
-def test_the_correlate_of_the_posterior_fossa_is_a_step_if_seeds_are_stronger_than_strong_enhancement(seed, allowed):
+def test_the_correlate_of_the_posterior_fossa_is_a_step_if_seeds_are_stronger_than_strong_enhancement(
+    seed, allowed
+):
     """Levels of 0.37 and 0.41 with FLAIR of 1.3 and 1.5 SD."""
     head, _ = enhancing(1.035, 1.45)
     visit, tissue = head.visit(FLAIR, T1W, GD, T2W), head.tissue()
