@@ -143,14 +143,20 @@ def test_the_surroundings_do_not_depend_on_rounding_of_the_voxel_size():
 
 
 @pytest.mark.parametrize(
-    ("flair", "t2w", "posterior_fossa"),
-    [(1.035, 1.3, False), (1.15, 1.3, True), (1.15, 1.02, True), (1.15, 1.0, False)],
+    ("flair", "enhancement", "t2w", "posterior_fossa"),
+    [
+        (1.03, 1.18, 1.3, False),
+        (1.035, 1.45, 1.3, True),
+        (1.15, 1.18, 1.3, True),
+        (1.15, 1.45, 1.02, True),
+        (1.15, 1.45, 1.0, False),
+    ],
 )
-def test_in_the_posterior_fossa_flair_must_be_clearly_brighter_than_around_and_t2w_brighter(
-    flair, t2w, posterior_fossa
+def test_in_the_posterior_fossa_faint_enhancement_needs_bright_flair_and_any_needs_brighter_t2w(
+    flair, enhancement, t2w, posterior_fossa
 ):
-    """FLAIR just above the surroundings: enough in white matter, not in the posterior fossa."""
-    head, spot = enhancing(flair, 1.45)
+    """FLAIR just above the surroundings: enough in white matter; in the posterior fossa if enhancement is strong."""
+    head, spot = enhancing(flair, enhancement)
     head.paint(spot, T2W=t2w)
     visit, tissue = head.visit(FLAIR, T1W, GD, T2W), head.tissue()
     below = replace(tissue, location=LabelImage(np.where(head.brain, 3, 0), head.grid))
@@ -160,6 +166,19 @@ def test_in_the_posterior_fossa_flair_must_be_clearly_brighter_than_around_and_t
         nodes = gel_nodes(visit, maps, evidence, SETTINGS)
         allowed[name] = any(at_level.allowed.any() for at_level in nodes)
     assert allowed == {"above": True, "below": posterior_fossa}
+
+
+@pytest.mark.parametrize(("seed", "allowed"), [(0.15, True), (0.3, True), (0.35, True), (0.9, False)])
+def test_the_correlate_of_the_posterior_fossa_is_a_step_if_seeds_are_stronger_than_strong_enhancement(
+    seed, allowed
+):
+    """Levels of 0.37 and 0.41 with FLAIR of 1.3 and 1.5 SD."""
+    head, _ = enhancing(1.035, 1.45)
+    visit, tissue = head.visit(FLAIR, T1W, GD, T2W), head.tissue()
+    below = replace(tissue, location=LabelImage(np.where(head.brain, 3, 0), head.grid))
+    settings = replace(SETTINGS, seed_enhancement=seed)
+    nodes = gel_nodes(visit, below, gel_evidence(visit, below, nothing(head), settings), settings)
+    assert any(at_level.allowed.any() for at_level in nodes) == allowed
 
 
 def test_enhancement_on_both_sides_is_less_probable():

@@ -217,8 +217,8 @@ def ball(at, radius):
     return sum((axis - middle) ** 2 for axis, middle in zip(np.indices(MAP), at, strict=True)) <= radius**2
 
 
-def changes_of(z):
-    grid, everywhere = Grid(MAP, np.eye(4)), np.ones(MAP, bool)
+def changes_of(z, spacing=(1.0, 1.0, 1.0)):
+    grid, everywhere = Grid(MAP, np.diag([*spacing, 1.0])), np.ones(MAP, bool)
     after = np.where(z > 3, 4, 0).astype(np.float32)
     return changes_between(
         z,
@@ -229,6 +229,20 @@ def changes_of(z):
         white_matter=Image(np.ones(MAP, np.float32), grid),
         rules=LesionRules(),
     )
+
+
+@pytest.mark.parametrize(
+    ("beside", "lesions"), [((-2, -2), 0), ((-3, 1), 0), ((0, 0), 1), ((-1, 2), 1), ((3, 3), 1)]
+)
+@pytest.mark.parametrize("axis", range(3))
+def test_a_change_of_one_slice_is_a_lesion_unless_the_slices_beside_become_darker(axis, beside, lesions):
+    """A thin structure lies in one slice at one visit, and is shared by three at the other."""
+    z = np.zeros(MAP, np.float32)
+    slices = np.moveaxis(z, axis, 0)
+    disc = np.moveaxis(ball((10, 12, 10), 2.5), axis, 0).any(axis=0)
+    for slice_, change in zip((9, 10, 11), (beside[0], 7, beside[1]), strict=True):
+        slices[slice_][disc] = change
+    assert len(changes_of(z, tuple(3.0 if a == axis else 1.0 for a in range(3)))) == lesions
 
 
 @pytest.mark.parametrize("beside", [False, True])

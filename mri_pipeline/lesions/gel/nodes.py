@@ -112,12 +112,19 @@ def _has_correlate(
 ) -> BoolArray:
     """True for components that are brighter than their surroundings on FLAIR.
 
-    In the posterior fossa they must be clearly brighter, and brighter on T2w, too: FLAIR has flow artefacts there.
+    FLAIR has flow artefacts in the posterior fossa. There, components must be brighter on T2w, too, and the less they
+    enhance the brighter they must be on FLAIR.
     """
     flair = nodes.means(maps.flair.contrast)
     if maps.t2 is None:
         return (flair >= _NODES.least_correlate) & ~infratentorial
-    both = (flair >= settings.flair_correlate) & (nodes.means(maps.t2) >= _NODES.least_t2_correlate)
+    faint = settings.seed_enhancement
+    least = np.interp(
+        nodes.means(maps.enhancement),
+        (faint, max(faint, _NODES.strong_enhancement)),
+        (settings.flair_correlate, _NODES.least_correlate),
+    )
+    both = (flair >= least) & (nodes.means(maps.t2) >= _NODES.least_t2_correlate)
     return np.where(infratentorial, both, flair >= _NODES.least_correlate)
 
 

@@ -19,7 +19,7 @@ from mri_pipeline.core.boxes import widened
 from mri_pipeline.core.components import ConnectedComponents, connected_parts
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
-from mri_pipeline.core.spatial import BoolArray, Image
+from mri_pipeline.core.spatial import BoolArray, Grid, Image
 from mri_pipeline.lesions.t2.watersheds import basins_of, upper_part
 
 _APPEARING = METHOD.t2_appearing
@@ -86,7 +86,9 @@ def changes_between(
     - its mean is certain, and its volume is that of a lesion;
     - it lies in white matter that was normal before and is brighter than normal afterwards;
     - it touches no known lesion of either visit;
-    - no opposite change adjoins it: an edge that moved is brighter on one side and darker on the other.
+    - no opposite change adjoins it: an edge that moved is brighter on one side and darker on the other;
+    - the slices above and below do not become darker there: a thin structure that lies in one slice at one visit, and
+      is shared by several at the other, does so.
 
     Parameters
     ----------
@@ -123,15 +125,24 @@ def changes_between(
     if not keep.any():
         return []
     reach = [2 * max(1, round(_APPEARING.around_mm / s)) + 1 for s in grid.spacing_mm]
-    opposite = parts.minima(
-        ndimage.minimum_filter(np.where(known, np.float32(0), landscape), reach, mode="constant")
-    )
+    apart = np.where(known, np.float32(0), landscape)
+    opposite = parts.minima(ndimage.minimum_filter(apart, reach, mode="constant"))
     keep &= opposite >= -_APPEARING.most_opposite * peak
+    keep &= parts.means(_slices_beside(apart, grid)) >= 0
     least = np.maximum((before + after) / 2, after * _APPEARING.present_share)
     return [
         Change(parts.voxels[parts.number == n], visit, float(mean[n]), float(least[n]))
         for n in np.flatnonzero(keep)
     ]
+
+
+def _slices_beside(values: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+    """Mean of the voxels above and below each voxel, across the slices; 0 beyond the image."""
+    weights = np.array([0.5, 0.0, 0.5], dtype=np.float32)
+    beside: NDArray[np.float32] = ndimage.correlate1d(
+        values, weights, axis=int(np.argmax(grid.spacing_mm)), mode="constant"
+    )
+    return beside
 
 
 def _basins(landscape: NDArray[np.float32]) -> ConnectedComponents:
