@@ -491,9 +491,33 @@ def test_runs_and_tables_are_ordered_and_done_by_a_process_of_their_own(room, ma
     assert "Sub-D: out of memory." in text
     assert 'class="state waits">done, 2 subjects failed<' in text
     states = {job.kind: (job.state, job.account) for job in room.registry.jobs.latest()}
-    assert states == {"run": ("done", "DM"), "tables": ("failed", "DM")}  # no analysis has results
+    assert states == {
+        "run": ("done", "DM"), "tables": ("failed", "DM"),  # no analysis has results
+        "displayed images": ("done", "DM"),
+    }  # fmt: skip
     assert [e.reader for e in room.registry.audit_entries("job failed")] == ["DM"]
     assert manager.get("/office/analysis").text.count("/office/jobs/") >= 2
+
+
+def test_a_run_ends_before_its_displayed_images_are_made(room, manager):
+    page = manager.post("/office/analysis/run").headers["location"]
+    seen = []
+
+    def prepare(_folder):
+        seen.append({job.kind: job.state for job in room.registry.jobs.latest()})
+        raise RuntimeError
+
+    with (
+        mock.patch("reading_centre.use_cases.analysis.run.run_trial", return_value=BATCH),
+        mock.patch("reading_centre.use_cases.uploads.job_work.refresh_reports"),
+        mock.patch("reading_centre.use_cases.uploads.job_work.prepare_images", prepare),
+    ):
+        do_jobs(room.trial.root, Lane.LONG)
+    assert seen == [{"run": "done", "displayed images": "running"}]
+    assert ">done, 2 subjects failed<" in manager.get(page).text
+    (images,) = [job for job in room.registry.jobs.latest() if job.kind == "displayed images"]
+    assert images.state == "failed"
+    assert ">failed<" in manager.get(f"/office/jobs/{images.code}").text
 
 
 BATCH = BatchOutcome((
@@ -547,7 +571,9 @@ def test_an_order_waits_in_one_step_and_its_wishes_are_in_the_registry(room, man
     assert write.call_args.kwargs == {"provisional": True}
     assert run.call_args.kwargs == {"only_failed": True}
     ordered = {e.details["kind"]: e.details.get("wishes") for e in room.registry.audit_entries("job ordered")}
-    assert ordered == {"run": {"only_failed": True}, "tables": {"provisional": True}, "quality": None}
+    assert ordered == {
+        "run": {"only_failed": True}, "tables": {"provisional": True}, "quality": None, "displayed images": None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("step", ["folder", "job"])

@@ -10,10 +10,9 @@ from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.reading.items import ReadingItem, item_from_derivatives
 from mri_pipeline.reading.worklist import is_drawn
 from mri_pipeline.registry import Registry, ScanState, VisitState
+from mri_pipeline.registry.assignment_records import AssignmentState
 from mri_pipeline.registry.reads import refusal_of
-from reading_centre.use_cases.reading.known_reads import (
-    rereads_of,
-)
+from reading_centre.use_cases.reading.known_reads import rereads_of
 
 
 def rereads_for(trial: Trial, protocol: Protocol, registry: Registry, reader: str) -> list[ReadingItem]:
@@ -69,3 +68,36 @@ def awaits_read(visit: VisitState, reader: str, role: Role, protocol: Protocol) 
     if role is Role.ADJUDICATOR:
         return visit.disputed
     return refusal_of(visit.reads, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers) is None
+
+
+def visits_to_show(trial: Trial, protocol: Protocol, registry: Registry) -> set[tuple[str, str]]:
+    """The analysed visits that somebody has still to read, and those that are shown beside them.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    registry : Registry
+
+    Returns
+    -------
+    set of (subject, visit)
+        Without a locked read, in an open case, or to be read a second time. If readers may know the order of the
+        visits, the previous visit of each as well.
+    """
+    cases = {
+        (one.subject, one.visit)
+        for reader in protocol.readers
+        for one in registry.assignments.of_reader(reader.code)
+        if one.state is AssignmentState.OPEN
+    }
+    for reader in protocol.readers:
+        cases |= {(item.subject, item.visit) for item in rereads_for(trial, protocol, registry, reader.code)}
+    shown = set()
+    for subject in registry.state().subjects:
+        analysed = [visit for visit in subject.visits if visit.scan is ScanState.ANALYSED]
+        for number, visit in enumerate(analysed):
+            if (subject.code, visit.visit) in cases or not any(r.status is ReadStatus.LOCKED for r in visit.reads):
+                beside = analysed[max(number - 1, 0) : number] if protocol.reading.order_of_visits_known else []
+                shown |= {(subject.code, one.visit) for one in (visit, *beside)}
+    return shown
