@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import permutations
 from typing import Any, Final
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+
+from mri_pipeline.intake.identity_words import IdentityWords, identity_words
 
 PERSONS: Final = frozenset({
     "ReferringPhysicianName", "ConsultingPhysicianName", "PhysiciansOfRecord", "PerformingPhysicianName",
@@ -54,8 +57,21 @@ _OF_THE_DEVICE: Final = frozenset({
     "StationName", "PerformedStationName", "DeviceSerialNumber", "InstitutionalDepartmentName",
 })  # fmt: skip
 
+_WHOLE: Final = frozenset({
+    "StationName", "PerformedStationName", "DeviceSerialNumber", "PatientBirthDate",
+    "PatientBirthDateInAlternativeCalendar", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate",
+    "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PerformedProcedureStepStartDate",
+})  # fmt: skip
+"""Dates, UIDs and the scanner's own numbers: their digits are not searched in other groupings."""
+
+_PATIENT: Final = 0x0010
+"""Group of the elements of the patient."""
+
 MIN_LENGTH: Final = 3
 """Shorter values (initials, study number 1) match by chance and do not identify a person."""
+_SHORTEST_PART: Final = 4
+"""Letters of a part of any value that is not the patient's."""
+
 _POSTCODE: Final = 4
 
 _GROUPED: Final = range(6, 65)
@@ -65,24 +81,6 @@ _MOST_WORDS: Final = 8
 """Of a name with more words, the first ones are paired."""
 
 _IDEOGRAPH: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-
-COMMON: Final = frozenset("""
-    ABDOMEN ADDED AXIAL BASIC APPLICATION BYTE CANON CODE CONFIDENTIALITY DATES DCM DERIVED DIS2D DIS3D
-    ENHANCED FAST FLAIR FOR GEMS HEAD HEALTHCARE HITACHI INFORMATION KEYED LIST LONGITUDINAL MAGNITUDE
-    MEDICAL MIXED MODIFIED MONOCHROME MONOCHROME2 MOVED NONE NORM NORMAL NOT OPTION ORIGINAL OTHER PHILIPS
-    PRIMARY PROFILE PYDICOM RETAIN SCAN SECONDARY SIEMENS SYSTEMS TAGS TEMPORAL THE TOSHIBA UIDS UNKNOWN
-    VOLUME YES HFS HFP SPIN GRADIENT NO ALLOW MRI ANONYMOUS ANON TEST PATIENT RECTILINEAR BOTH FAT WATER
-    IDENTITY UIH
-""".split()  # noqa: SIM905 - easier to read than a list of strings
-)  # fmt: skip
-"""Words of DICOM and of this project's output. A patient named Fast or Philips is not identified by them."""
-
-
-PLACEHOLDERS: Final = frozenset({
-    "ANON", "ANONYMOUS", "ANONYMIZED", "ANONYMISED", "UNKNOWN", "NONE", "NA", "N/A", "NULL", "PATIENT",
-    "0", "00000000", "-",
-})  # fmt: skip
-"""Values of a patient's number, name or birth date, without spaces, that identify nobody."""
 
 
 def is_short_number(identity: str) -> bool:
@@ -125,22 +123,66 @@ def original_identities(dataset: Dataset, code: str) -> frozenset[str]:
     >>> sorted(original_identities(dataset, "AB12"))
     ['12-3456', '1^2^3^4^5^6', 'LI^NA', 'NA^LI']
     """
-    device = _words(f"{dataset.get('Manufacturer', '')} {dataset.get('ManufacturerModelName', '')}")
+    known = identity_words()
+    device = _words(
+        f"{dataset.get('Manufacturer', '')} {dataset.get('ManufacturerModelName', '')}", _SHORTEST_PART
+    )
     found: set[str] = set()
     for keyword, is_name, value in _values(dataset):
         text = unicodedata.normalize("NFC", str(value)).strip(" ^").upper()
-        words = {text} if re.fullmatch(r"[\d.]+", text) else {text} | _words(text)
-        words |= _name_forms(text) if is_name else _number_forms(text) if keyword in NUMBERS else set()
-        if not keyword.startswith("Patient"):
-            words = {word for word in words if not (word.isdigit() and len(word) <= _POSTCODE)}
+        of_patient = int(tag_for_keyword(keyword) or 0) >> 16 == _PATIENT and keyword != "PatientComments"
+        shortest = MIN_LENGTH if of_patient else _SHORTEST_PART
+        forms = {text} if re.fullmatch(r"[\d.]+", text) else {text} | _words(text, shortest)
+        forms |= _name_forms(text, shortest) if is_name else set() if keyword in _WHOLE else _number_forms(text)
+        if not of_patient:
+            forms = {form for form in forms if not _is_of_the_trade(form, known, is_name=is_name)}
         # a station or a room is often named after the model, which is kept
-        found |= words - device if keyword in _OF_THE_DEVICE else words
-    common = COMMON | {code.upper()}
+        found |= forms - device if keyword in _OF_THE_DEVICE else forms
+    common = known.common | {code.upper()}
     return frozenset(text for text in found if length_of(text) >= MIN_LENGTH and text not in common)
 
 
-def _words(text: str) -> set[str]:
-    return {part for part in re.split(r"[\^=,;\s\\/_|]+", text.upper()) if length_of(part) > MIN_LENGTH}
+def _is_of_the_trade(form: str, known: IdentityWords, *, is_name: bool) -> bool:
+    """True for a postcode, and for words of DICOM, hospitals and protocols, which identify no institution.
+
+    Of the name of a person, this is true of a word on its own only: *Maria Post* is a name.
+    """
+    words = re.findall(r"[^\W_]+", form)
+    if re.fullmatch(rf"\d{{1,{_POSTCODE}}}", form):
+        return True
+    if is_name:
+        return len(words) == 1 and bool({*words, *spellings(form)} & (known.common | known.trade))
+    told = [word for word in words if any(spelt in known.known for spelt in spellings(word))]
+    return bool(told) and all(word in told or (word.isalpha() and len(word) < MIN_LENGTH) for word in words)
+
+
+def _words(text: str, shortest: int) -> set[str]:
+    return {part for part in re.split(r"[\^=,;\s\\/_|]+", text.upper()) if length_of(part) >= shortest}
+
+
+@lru_cache(maxsize=8192)
+def spellings(text: str) -> tuple[str, str]:
+    """A text in upper case without accents, and the same with one letter in place of two (*ue*, *aa*, *dj*).
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> spellings("Müller"), spellings("Mueller"), spellings("Håkan"), spellings("Haakan")
+    (('MULLER', 'MULLER'), ('MUELLER', 'MULLER'), ('HAKAN', 'HAKAN'), ('HAAKAN', 'HAKAN'))
+    """
+    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).upper())
+    bare = "".join(one for one in letters if not unicodedata.category(one).startswith("M"))
+    plain = unicodedata.normalize(
+        "NFC", bare.translate({ord(one): other for one, other in identity_words().letters.items()})
+    )
+    return plain, re.sub(r"([AOU])E|(A)A|(D)J", r"\1\2\3", plain)
 
 
 def length_of(text: str) -> int:
@@ -181,16 +223,16 @@ def letters_of(text: str) -> str:
     return re.sub(r"[\W_]+", "", text)
 
 
-def _name_forms(name: str) -> set[str]:
-    """The components of a name, and each two parts of different components in any order."""
+def _name_forms(name: str, shortest: int) -> set[str]:
+    """Words and components of a name, and each two parts of different components in any order."""
     found: set[str] = set()
     for group in name.split("="):
         components = [words for part in group.split("^") if (words := re.findall(r"[^\W_]+", part))]
         several = components if len(components) > 1 else [[word] for words in components for word in words]
         parts = [{"^".join(words), *words[:_MOST_WORDS]} for words in several[:_MOST_WORDS]]
-        found |= {"^".join(words) for words in components}
+        found |= {"^".join(words) for words in components} | {word for words in components for word in words}
         found |= {f"{a}^{b}" for some, others in permutations(parts, 2) for a in some for b in others}
-    return {form for form in found if length_of(form.replace("^", "")) > MIN_LENGTH}
+    return {form for form in found if length_of(form.replace("^", "")) >= shortest}
 
 
 def _number_forms(number: str) -> set[str]:

@@ -13,6 +13,7 @@ from mri_pipeline.intake.deidentify import Blinding, deidentify
 from mri_pipeline.intake.identities import original_identities
 from mri_pipeline.intake.leaks import date_pattern, scan_text
 from tests.unit import dicom_factory as factory
+from tests.unit.identity_cases import FOUND, NOT_FOUND
 
 SMALL = replace(factory.T1_GD, shape=(16, 12, 2))
 BLINDING = Blinding("AB12", b"0123456789abcdef")
@@ -213,3 +214,22 @@ def test_the_digits_of_a_part_of_a_number_are_found(number):
     original, kept = Dataset(), Dataset()
     original.PatientID, kept.SeriesDescription = number, "345678_t1"
     assert scan_text(kept, original_identities(original, "AB12")).found
+
+
+@pytest.mark.parametrize("case", FOUND, ids=str)
+@pytest.mark.requirement("INTAKE-04")
+def test_what_the_browser_finds_is_found(case):
+    assert found_in(*case)
+
+
+@pytest.mark.parametrize("case", NOT_FOUND, ids=str)
+def test_what_the_browser_lets_pass_is_let_pass(case):
+    assert not found_in(*case)
+
+
+def found_in(identifying, element, text):
+    original, kept = Dataset(), Dataset()
+    for keyword, value in identifying.items():
+        setattr(original, keyword, value)
+    setattr(kept, element, text)
+    return scan_text(kept, original_identities(original, "AB12")).found
