@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from mri_pipeline.intake.identity_words import IdentityWords, identity_words
 
@@ -130,7 +131,7 @@ def original_identities(dataset: Dataset, code: str) -> frozenset[str]:
     found: set[str] = set()
     for keyword, is_name, value in _values(dataset):
         text = unicodedata.normalize("NFC", str(value)).strip(" ^").upper()
-        of_patient = int(tag_for_keyword(keyword) or 0) >> 16 == _PATIENT and keyword != "PatientComments"
+        of_patient = Tag(tag_for_keyword(keyword) or 0).group == _PATIENT and keyword != "PatientComments"
         shortest = MIN_LENGTH if of_patient else _SHORTEST_PART
         forms = {text} if re.fullmatch(r"[\d.]+", text) else {text} | _words(text, shortest)
         forms |= _name_forms(text, shortest) if is_name else set() if keyword in _WHOLE else _number_forms(text)

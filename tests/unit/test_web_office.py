@@ -195,7 +195,7 @@ def test_reads_and_the_rate_of_adjudication(room, manager):
     assert "R2: confirmed, compared" in text
     rate = '<th scope="row">R1-R2</th><td class="number">2</td><td class="number">1</td><td class="number">50.0 %</td>'
     assert rate in text
-    assert "max gel count difference (1)" in text
+    assert "number of GEL (1)" in text
     assert "No report was written yet." in text
 
 

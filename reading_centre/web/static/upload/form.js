@@ -14,8 +14,8 @@ const progress = /** @type {HTMLElement} */ (document.getElementById("progress")
 const button = /** @type {HTMLButtonElement} */ (form.querySelector("button[type=submit]"));
 const consent = /** @type {HTMLInputElement} */ (form.querySelector("input[name=whole]"));
 const consentLabel = /** @type {HTMLElement} */ (consent.closest("label"));
-/** Names of files that a reason lists. */
-const MOST_NAMES = 10;
+/** Names of files that a reason lists; of more files, it lists the first one. */
+const MOST_NAMES = 4;
 let known = form.dataset.upload;
 /** @type {Chosen | null} */
 let chosen = null;
@@ -72,8 +72,7 @@ function listOf(title, files) {
   };
   const lines = [...new Set(files.map(({ why }) => why))].map((why) => {
     const names = files.filter((one) => one.why === why).map(({ path }) => path);
-    const more = names.length > MOST_NAMES ? [TEXTS.more(names.length - MOST_NAMES)] : [];
-    return element("li", `${why}: ${[...names.slice(0, MOST_NAMES), ...more].join(", ")}`);
+    return element("li", `${why}: ${names.length > MOST_NAMES ? TEXTS.among(names.length, names[0]) : names.join(", ")}`);
   });
   const details = element("details", element("summary", title(files.length)), element("ul", ...lines));
   details.setAttribute("open", "");

@@ -59,8 +59,8 @@ export const TEXTS = {
   left: (count) => `${files(count)} ${count === 1 ? "is" : "are"} not sent`,
   /** @param {number} count */
   notCleaned: (count) => `${files(count)} ${count === 1 ? "is" : "are"} not cleaned`,
-  /** @param {number} count */
-  more: (count) => `and ${count} more`,
+  /** @param {number} count @param {string} first */
+  among: (count, first) => `${files(count)}, the first one ${first}`,
   /** An element and its series. @param {number} tag @param {string} series */
   place: (tag, series) => {
     const number = tag.toString(16).toUpperCase().padStart(8, "0");
