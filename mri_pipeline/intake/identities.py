@@ -59,14 +59,19 @@ _OF_THE_DEVICE: Final = frozenset({
 })  # fmt: skip
 
 _WHOLE: Final = frozenset({
-    "StationName", "PerformedStationName", "DeviceSerialNumber", "PatientBirthDate",
-    "PatientBirthDateInAlternativeCalendar", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate",
-    "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PerformedProcedureStepStartDate",
+    "StationName", "PerformedStationName", "DeviceSerialNumber", "StudyDate", "SeriesDate", "AcquisitionDate",
+    "ContentDate", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+    "PerformedProcedureStepStartDate",
 })  # fmt: skip
 """Dates, UIDs and the scanner's own numbers: their digits are not searched in other groupings."""
 
 _PATIENT: Final = 0x0010
 """Group of the elements of the patient."""
+
+_BESIDE_PATIENT: Final = frozenset({
+    "PatientComments", "PatientAddress", "PatientTelephoneNumbers", "PatientTelecomInformation", "IssuerOfPatientID",
+})  # fmt: skip
+"""Elements of this group that are neither name, number nor birth date: parts of them have at least four characters."""
 
 MIN_LENGTH: Final = 3
 """Shorter values (initials, study number 1) match by chance and do not identify a person."""
@@ -124,41 +129,58 @@ def original_identities(dataset: Dataset, code: str) -> frozenset[str]:
     >>> sorted(original_identities(dataset, "AB12"))
     ['12-3456', '1^2^3^4^5^6', 'LI^NA', 'NA^LI']
     """
-    known = identity_words()
+    words = identity_words()
     device = _words(
         f"{dataset.get('Manufacturer', '')} {dataset.get('ManufacturerModelName', '')}", _SHORTEST_PART
     )
+    model = letters_of(str(dataset.get("ManufacturerModelName", "")).upper())
     found: set[str] = set()
     for keyword, is_name, value in _values(dataset):
         text = unicodedata.normalize("NFC", str(value)).strip(" ^").upper()
-        of_patient = Tag(tag_for_keyword(keyword) or 0).group == _PATIENT and keyword != "PatientComments"
+        of_patient = Tag(tag_for_keyword(keyword) or 0).group == _PATIENT and keyword not in _BESIDE_PATIENT
         shortest = MIN_LENGTH if of_patient else _SHORTEST_PART
         forms = {text} if re.fullmatch(r"[\d.]+", text) else {text} | _words(text, shortest)
         forms |= _name_forms(text, shortest) if is_name else set() if keyword in _WHOLE else _number_forms(text)
         if not of_patient:
-            forms = {form for form in forms if not _is_of_the_trade(form, known, is_name=is_name)}
+            forms = {form for form in forms if not _is_generic(form, text, keyword, words, is_name=is_name)}
         # a station or a room is often named after the model, which is kept
-        found |= forms - device if keyword in _OF_THE_DEVICE else forms
-    common = known.common | {code.upper()}
+        if keyword in _OF_THE_DEVICE:
+            forms = {form for form in forms - device if letters_of(form) != model}
+        found |= forms
+    common = words.common | {code.upper()}
     return frozenset(text for text in found if length_of(text) >= MIN_LENGTH and text not in common)
 
 
-def _is_of_the_trade(form: str, known: IdentityWords, *, is_name: bool) -> bool:
-    """True for a postcode, and for words of DICOM, hospitals and protocols, which identify no institution.
-
-    Of the name of a person, this is true of a word on its own only: *Maria Post* is a name.
-    """
-    words = re.findall(r"[^\W_]+", form)
+def _is_generic(form: str, value: str, keyword: str, words: IdentityWords, *, is_name: bool) -> bool:
+    """True for a postcode, and for words of DICOM, hospitals and protocols, which identify nobody."""
     if re.fullmatch(rf"\d{{1,{_POSTCODE}}}", form):
-        return True
-    if is_name:
-        return len(words) == 1 and bool({*words, *spellings(form)} & (known.common | known.trade))
-    told = [word for word in words if any(spelt in known.known for spelt in spellings(word))]
-    return bool(told) and all(word in told or (word.isalpha() and len(word) < MIN_LENGTH) for word in words)
+        return keyword != "PatientComments"
+    if is_name or keyword in _BESIDE_PATIENT - {"PatientComments"}:  # of an unknown person, no word is generic
+        return keyword in PERSONS - {"PersonName"} and len(_plain_words(form)) == 1 and _all_generic(form, words)
+    if keyword == "PatientComments":  # "post contrast", but not "Mr Post"
+        generic = [word for word in _plain_words(value) if word in words.generic | words.common]
+        return len(generic) > 1 and _all_generic(value, words)
+    if keyword == "InstitutionName" and len(_plain_words(form)) > 1:  # Premier Imaging Center
+        return False
+    return _all_generic(form, words, with_device=keyword == "InstitutionalDepartmentName")
+
+
+def _plain_words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", spellings(text)[0])
+
+
+def _all_generic(text: str, words: IdentityWords, *, with_device: bool = False) -> bool:
+    """True if all words are generic, but for some of up to two letters."""
+    generic = words.generic | words.common | (words.device if with_device else frozenset())
+    parts = _plain_words(text)
+    known = [part for part in parts if part in generic]
+    return bool(known) and all(part in known or (part.isalpha() and len(part) < MIN_LENGTH) for part in parts)
 
 
 def _words(text: str, shortest: int) -> set[str]:
-    return {part for part in re.split(r"[\^=,;\s\\/_|]+", text.upper()) if length_of(part) >= shortest}
+    """Parts of a value; those of up to three digits are none."""
+    parts = re.split(r"[\^=,;\s\\/_|]+", text.upper())
+    return {part for part in parts if length_of(part) >= shortest and not re.fullmatch(r"\d{1,3}", part)}
 
 
 @lru_cache(maxsize=8192)

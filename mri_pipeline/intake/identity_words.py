@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -22,7 +22,7 @@ class IdentityWords:
         Words of DICOM and of the output of this project. A patient named Fast is not identified by them.
     device : frozenset of str
         Names of MR scanners and their software, and words of version texts.
-    trade : frozenset of str
+    generic : frozenset of str
         Words of hospitals and of MR protocols.
     months : tuple of tuple of str
         Beginnings of the names of each month in European languages.
@@ -33,14 +33,14 @@ class IdentityWords:
     placeholders: frozenset[str]
     common: frozenset[str]
     device: frozenset[str]
-    trade: frozenset[str]
+    generic: frozenset[str]
     months: tuple[tuple[str, ...], ...]
     letters: Mapping[str, str]
 
-    @property
+    @cached_property
     def known(self) -> frozenset[str]:
         """The words that contain no identity, although one may be a part of them."""
-        return self.common | self.device | self.trade
+        return self.common | self.device | self.generic
 
 
 @cache
@@ -64,5 +64,5 @@ def identity_words() -> IdentityWords:
     IdentityWords
     """
     table = word_table()
-    lists = {name: frozenset(table[name]) for name in ("placeholders", "common", "device", "trade")}
+    lists = {name: frozenset(table[name]) for name in ("placeholders", "common", "device", "generic")}
     return IdentityWords(**lists, months=tuple(map(tuple, table["months"])), letters=table["letters"])

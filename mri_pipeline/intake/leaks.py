@@ -157,7 +157,9 @@ def _forms(identity: str) -> tuple[tuple[str, str], ...]:
         beside = r"[^\W\d_]"
         if re.search(r"\d", letters):
             beside = r"\d" if letters.isdigit() and len(letters) >= _MIN_GLUED_DIGITS else r"[^\W_]"
-        parts = r"[\W_]*".join(re.escape(word) for word in spelt.split("^") if word)
+        is_number = re.fullmatch(r"[\d.]+", spelt)  # the points of a UID are points
+        words = [re.escape(spelt)] if is_number else re.findall(r"[^\W_]+", spelt)
+        parts = r"[\W_]*".join(words)
         within_words = letters and length_of(letters) == 2 * len(letters)  # Chinese, Japanese, Korean
         forms.append((letters, parts if within_words else rf"(?<!{beside}){parts}(?!{beside})"))
     return tuple(forms)
@@ -166,8 +168,9 @@ def _forms(identity: str) -> tuple[tuple[str, str], ...]:
 def _holds(text: str, letters: str, pattern: str, min_glued: int, parts: Sequence[str]) -> bool:
     known = _spellings_of("known")
     is_pair = len(parts) > 1
-    if any(not is_pair or match[0] not in known for match in re.finditer(pattern, text)):  # not "time" for Tim E
-        return True
+    has_initial = any(length_of(part) == 1 for part in parts)
+    if any(not has_initial or match[0] not in known for match in re.finditer(pattern, text)):
+        return True  # not "time" for Tim E
     if letters.isdigit():
         return len(letters) > _MIN_GLUED_DIGITS and letters in text
     if length_of(letters) < min_glued or (is_pair and any(length_of(part) < MIN_LENGTH for part in parts)):
@@ -178,6 +181,15 @@ def _holds(text: str, letters: str, pattern: str, min_glued: int, parts: Sequenc
 def _is_date(identity: str) -> bool:
     """True for eight digits that are a date of the Gregorian, Persian, Islamic or Buddhist calendar."""
     return re.fullmatch(r"(1[389]|14|20|25)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", identity) is not None
+
+
+@cache
+def _word_of_month(month: int) -> str:
+    """Pattern of a name of a month, but no word of the table with the same beginning (CERVICAL, SPACE, MAIN)."""
+    begins = identity_words().months[month]
+    others = sorted(word for word in _spellings_of("known") if word.startswith(begins) and word.isalpha())
+    no_other = rf"(?!(?:{'|'.join(others)})(?![^\W\d_]))" if others else ""
+    return rf"{no_other}(?:{'|'.join(begins)})[^\W\d_]{{0,12}}"
 
 
 @lru_cache(maxsize=256)
@@ -203,14 +215,14 @@ def date_pattern(date: str) -> re.Pattern[str]:
     """
     year, short, month, day = date[:4], date[2:4], date[4:6], date[6:]
     y, m, d = rf"(?:{year}|'?{short})", f"0?{int(month)}", f"0?{int(day)}"
-    name = f"(?:{'|'.join(identity_words().months[int(month) - 1])})[^\\W\\d_]{{0,12}}"
+    name = _word_of_month(int(month) - 1)
     some, gap = r"[\W_]{0,5}", r"(?:[\W_]{1,5}|\s?[年月년월]\s?)"
     th, of = "(?:ST|ND|RD|TH)?", rf"(?:[^\W\d_]{{1,3}}{gap})?"  # of, de, del
     forms = (
         *(form for one in (year, short) for form in (f"{one}{month}{day}", f"{day}{month}{one}", f"{month}{day}{one}")),
         f"{year}{day}{month}",
         f"{y}{gap}{m}{gap}{d}", f"{year}{gap}{d}{gap}{m}", f"{d}{gap}{m}{gap}{y}", f"{m}{gap}{d}{gap}{y}",
-        f"{d}{th}{some}{of}(?:{name}|{_ROMAN[int(month) - 1]}){some}{of}{y}",
-        f"{name}{some}{d}{th}{gap}{of}{y}", f"{y}{some}{of}{name}{some}{d}",
+        rf"{d}{th}{some}{of}(?:{name}|{_ROMAN[int(month) - 1]}(?![^\W\d_])){some}{of}{y}",
+        f"{name}{some}{d}{th}{gap}{of}{y}", f"{name}{day}{y}", f"{y}{some}{of}{name}{some}{d}",
     )  # fmt: skip
     return re.compile(rf"(?<!\d)(?:{'|'.join(forms)})(?!\d)")

@@ -11,6 +11,7 @@ from pydicom.sequence import Sequence
 from mri_pipeline.core.errors import IdentityError
 from mri_pipeline.intake.deidentify import Blinding, deidentify
 from mri_pipeline.intake.identities import original_identities
+from mri_pipeline.intake.identity_words import identity_words
 from mri_pipeline.intake.leaks import date_pattern, scan_text
 from tests.unit import dicom_factory as factory
 from tests.unit.identity_cases import FOUND, NOT_FOUND
@@ -233,3 +234,16 @@ def found_in(identifying, element, text):
         setattr(original, keyword, value)
     setattr(kept, element, text)
     return scan_text(kept, original_identities(original, "AB12")).found
+
+
+def test_no_word_of_mr_is_a_month():
+    """Else "t2_tra_64" is a day in April 1964, and "cervical" one in June."""
+    words = identity_words()
+    tried = [
+        (f"1964{month:02}12", f"{text} {word} 64")
+        for month in range(1, 13)
+        for word in words.known
+        if word.isalpha() and word not in words.placeholders
+        for text in ("12", "T2 12")
+    ]
+    assert [one for one in tried if date_pattern(one[0]).search(one[1])] == []

@@ -15,6 +15,7 @@ from reading_centre.use_cases.uploads.quarantine import list_quarantine
 from reading_centre.use_cases.uploads.waiting import WaitingUpload
 from reading_centre.web.access import COOKIE
 from reading_centre.web.app import create_app
+from reading_centre.web.security import MOST_BYTES
 from tests.unit.office_trial import STAFF, write_office_trial
 from tests.unit.reading_trial import edit_protocol
 from tests.unit.test_web_access import endpoints
@@ -163,7 +164,7 @@ def test_headers_cookies_caches_and_error_pages(room, clients):
         for folder in ("/static/", "/static/upload/", "/office/", "/office/tables/", "/api/", "/site/reports/"):
             assert client.get(folder).status_code in {303, 307, 403, 404}, (person, folder)
     assert clients[""].post("/login", data={"login": "x", "password": "y"}).status_code == 401
-    for size in (100, 2**24):
+    for size in (100, MOST_BYTES + 1):
         assert clients["DM"].post("/login", content=b"x" * size).status_code == (401 if size == 100 else 413)
 
 

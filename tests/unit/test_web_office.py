@@ -20,7 +20,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol, parse_protocol
 from mri_pipeline.registry import Registry, ScannerFacts
 from mri_pipeline.registry.audit import AuditAction
-from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind
+from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind, JobState
 from reading_centre.use_cases.office.visits import site_overview, totals
 from reading_centre.use_cases.tables.trial_tables import WrittenTables
 from reading_centre.use_cases.trial.init import init_trial
@@ -518,6 +518,32 @@ def test_a_run_ends_before_its_displayed_images_are_made(room, manager):
     (images,) = [job for job in room.registry.jobs.latest() if job.kind == "displayed images"]
     assert images.state == "failed"
     assert ">failed<" in manager.get(f"/office/jobs/{images.code}").text
+
+
+def test_tables_and_a_later_run_do_not_wait_for_displayed_images(room):
+    jobs = room.registry.jobs
+    for kind in (JobKind.IMAGES, JobKind.RUN, JobKind.TABLES):
+        jobs.order(kind, account="DM", once=True)
+    taken = []
+    while (job := jobs.take(LONG)) is not None:
+        jobs.end(job.code, JobState.DONE, {})
+        taken.append(job.kind)
+    assert (set(taken[:2]), taken[2]) == ({JobKind.RUN, JobKind.TABLES}, JobKind.IMAGES)
+
+
+def test_a_run_that_is_killed_after_the_order_of_its_images_orders_them_once(room, manager):
+    manager.post("/office/analysis/run")
+    with (
+        mock.patch("reading_centre.use_cases.analysis.run.run_trial", return_value=BATCH),
+        mock.patch("reading_centre.use_cases.uploads.job_work.refresh_reports"),
+    ):
+        killed = mock.patch("mri_pipeline.registry.jobs.Jobs.end", side_effect=KeyboardInterrupt)
+        with killed, pytest.raises(KeyboardInterrupt):
+            do_jobs(room.trial.root, Lane.LONG)
+        do_jobs(room.trial.root, Lane.LONG)
+    assert sorted((job.kind.value, job.state.value) for job in room.registry.jobs.latest()) == [
+        ("displayed images", "done"), ("run", "done"),
+    ]  # fmt: skip
 
 
 BATCH = BatchOutcome((

@@ -292,16 +292,28 @@ def test_the_images_of_a_locked_visit_stay_while_somebody_has_still_to_see_them(
     assert {path.is_file() for path in files} == {kept}
 
 
-def test_no_image_is_removed_if_those_of_a_visit_cannot_be_told(trial, room):
+def test_no_image_is_removed_while_the_files_of_a_visit_cannot_be_looked_at(trial, room):
     desk_of(room, "wk04").get("case")
     (other := trial.work / CACHE / "of an earlier canvas").write_bytes(b"x")
-    image = item_from_derivatives(trial.derivatives, SUBJECT, "wk12").images[Contrast.T2W]
-    moved = image.rename(image.with_name("moved"))
-    with mock.patch.object(Opener, "images_of", side_effect=OSError):
+    with mock.patch.object(Opener, "images_of", side_effect=PermissionError):
         assert prepare_images(trial.root) == 0
     assert other.is_file()
-    moved.rename(image)
     assert prepare_images(trial.root) == 7
+    assert not other.is_file()
+
+
+def test_a_visit_without_its_files_keeps_no_other_from_its_images(trial, room):
+    """An open case of a damaged visit, and a locked visit to be read again whose files are missing."""
+    edit_protocol(trial, "readers = 1", "readers = 1\nrereads_percent = 100")
+    desk = desk_of(room, "wk04")
+    desk.lease()
+    desk.decide_all()
+    assert sign(desk).status_code == 200
+    desk_of(room, "wk12").get("case")
+    for visit in ("wk04", "wk12"):
+        item_from_derivatives(trial.derivatives, SUBJECT, visit).images[Contrast.FLAIR].unlink()
+    (other := trial.work / CACHE / "of an earlier canvas").write_bytes(b"x")
+    assert prepare_images(trial.root) == 5
     assert not other.is_file()
 
 

@@ -33,7 +33,7 @@ const read = await filesOfArchive(file, () => {}).then(
 const chosen = await Chosen.of([{ file, path }], await identityOf(JSON.parse(site)), () => {});
 writeFileSync(`${path}.sent`, Buffer.from(await chosen.blob.arrayBuffer()));
 console.log(JSON.stringify({ read, text: chosen.text, whole: chosen.whole, content: chosen.content,
-  left: chosen.left, notCleaned: chosen.notCleaned }));
+  left: chosen.left, notCleaned: chosen.notCleaned, canBeSent: chosen.canBeSent }));
 """
 FILES = {
     "one/deep/Ärztin 1.dcm": random.Random(1).randbytes(70_000),
@@ -298,3 +298,13 @@ def test_an_identity_in_a_text_is_listed_with_its_element_and_series(tmp_path, o
     place = "Series description (0008,103E) of series 7"
     assert found["notCleaned"] == [{"path": "b", "why": f"a description holds patient data: {place}"}]
     assert "Mustermann" not in json.dumps(found["notCleaned"])
+
+
+def test_if_nothing_is_sent_the_reasons_are_listed(tmp_path, original):  # noqa: F811
+    dataset = pydicom.dcmread(original)
+    dataset.BurnedInAnnotation = "YES"
+    dataset.save_as(original)
+    found = in_browser(zip_of(tmp_path / "scan.zip", {"a": original.read_bytes()}))
+    assert (found["canBeSent"], found["left"]) == (
+        False, [{"path": "a", "why": "text within the image, by its header"}]
+    )  # fmt: skip

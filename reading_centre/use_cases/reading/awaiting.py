@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.layout import Trial
@@ -9,7 +11,7 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.reading.items import ReadingItem, item_from_derivatives
 from mri_pipeline.reading.worklist import is_drawn
-from mri_pipeline.registry import Registry, ScanState, VisitState
+from mri_pipeline.registry import Registry, ScanState, SubjectState, VisitState
 from mri_pipeline.registry.assignment_records import AssignmentState
 from mri_pipeline.registry.reads import refusal_of
 from reading_centre.use_cases.reading.known_reads import rereads_of
@@ -30,13 +32,37 @@ def rereads_for(trial: Trial, protocol: Protocol, registry: Registry, reader: st
     -------
     list of ReadingItem
     """
+    return [
+        item_from_derivatives(trial.derivatives, subject, visit)
+        for subject, visit in drawn_for(trial, protocol, registry, reader, registry.state().subjects)
+    ]
+
+
+def drawn_for(
+    trial: Trial, protocol: Protocol, registry: Registry, reader: str, subjects: Iterable[SubjectState]
+) -> list[tuple[str, str]]:
+    """As `rereads_for`, without looking at the files.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    registry : Registry
+    reader : str
+        Code of the reader.
+    subjects : iterable of SubjectState
+
+    Returns
+    -------
+    list of (subject, visit)
+    """
     percent = protocol.reading.rereads_percent
     if not reader or not percent or protocol.reader(reader).role is not Role.READER:
         return []
     key, again = Sealed.open(trial).secret("reading"), rereads_of(registry, reader)
     return [
-        item_from_derivatives(trial.derivatives, subject.code, visit.visit)
-        for subject in registry.state().subjects
+        (subject.code, visit.visit)
+        for subject in subjects
         for visit in subject.visits
         if visit.scan is ScanState.ANALYSED
         and (own := visit.by(reader)) is not None
@@ -91,10 +117,11 @@ def visits_to_show(trial: Trial, protocol: Protocol, registry: Registry) -> set[
         for one in registry.assignments.of_reader(reader.code)
         if one.state is AssignmentState.OPEN
     }
+    subjects = registry.state().subjects
     for reader in protocol.readers:
-        cases |= {(item.subject, item.visit) for item in rereads_for(trial, protocol, registry, reader.code)}
+        cases |= set(drawn_for(trial, protocol, registry, reader.code, subjects))
     shown = set()
-    for subject in registry.state().subjects:
+    for subject in subjects:
         analysed = [visit for visit in subject.visits if visit.scan is ScanState.ANALYSED]
         for number, visit in enumerate(analysed):
             if (subject.code, visit.visit) in cases or not any(r.status is ReadStatus.LOCKED for r in visit.reads):

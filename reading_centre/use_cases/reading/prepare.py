@@ -8,7 +8,7 @@ from pathlib import Path
 from mri_pipeline.core.errors import ReadingCentreError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.registry import Registry, Use
+from mri_pipeline.registry import Registry, ScanState, Use
 from mri_pipeline.registry.assignment_records import AssignmentState
 from reading_centre.use_cases.reading.awaiting import visits_to_show
 from reading_centre.use_cases.reading.images import CACHE
@@ -63,27 +63,33 @@ def prepare_images(folder: Path) -> int:
         for subject, visit in sorted(visits_to_show(trial, protocol, registry)):
             try:
                 images = opener.images_of(subject, visit)
-                files = images.files()
-            except _FAULTS as error:
-                _warn(error)
-                known = False
-                continue
-            used |= files
-            try:
+                used |= images.files()
                 prepared += bool(images.panes)
             except _FAULTS as error:
-                _warn(error)
+                known &= _warned(error)
+        analysed = {
+            (subject.code, visit.visit)
+            for subject in registry.state().subjects
+            for visit in subject.visits
+            if visit.scan is ScanState.ANALYSED
+        }
         for reader in protocol.readers:
             for one in registry.assignments.of_reader(reader.code):
-                if one.opened_at and one.state is AssignmentState.OPEN:
+                is_open = one.opened_at and one.state is AssignmentState.OPEN
+                if is_open and (one.subject, one.visit) in analysed:
                     try:
                         used |= opener.files_of(one)
-                    except _FAULTS:  # of a withdrawn scan
-                        known = False
+                    except _FAULTS as error:
+                        known &= _warned(error)
     for path in before - used if known else ():  # they are made again if somebody opens the case
         path.unlink(missing_ok=True)
     return prepared
 
 
-def _warn(error: Exception) -> None:
+def _warned(error: Exception) -> bool:
+    """Log a fault. False if the files of the visit are unknown: they cannot be looked at just now.
+
+    A visit whose files are missing or damaged cannot be opened, and needs no images.
+    """
     _LOG.warning("the images of a visit could not be prepared (%s)", type(error).__name__)
+    return not isinstance(error, OSError)

@@ -8,13 +8,13 @@ import { LeftOutError, UnreadError } from "./unread.js";
 
 const ARCHIVE = /\.(zip|tar|tgz|tar\.gz)$/i;
 
-/** A file of which the page says something. @typedef {{ path: string, why: string }} Told */
+/** A file with the reason for which the page lists it. @typedef {{ path: string, why: string }} Listed */
 
 /** What is sent. */
 export class Chosen {
-  /** Objects that are not sent. @type {Told[]} */
+  /** Objects that are not sent. @type {Listed[]} */
   left = [];
-  /** Files that keep the others from being cleaned. @type {Told[]} */
+  /** Files that keep the others from being cleaned. @type {Listed[]} */
   notCleaned = [];
 
   /**
@@ -26,6 +26,8 @@ export class Chosen {
     this.content = content;
     this.text = text;
     this.whole = whole;
+    /** False if all files are left out. */
+    this.canBeSent = true;
   }
 
   /**
@@ -48,7 +50,7 @@ export class Chosen {
   /** @param {File} archive @param {string} content @param {import("./identity.js").Identity} identity @param {(done: number, of: number) => void} report */
   static async ofArchive(archive, content, identity, report) {
     let why = TEXTS.unread.dicom;
-    /** @type {Told[]} */
+    /** @type {Listed[]} */
     let notCleaned = [];
     try {
       const files = inOrder(await filesOfArchive(archive, (done) => report(done, 0)));
@@ -65,11 +67,10 @@ export class Chosen {
     return Object.assign(chosen, { notCleaned });
   }
 
-  /** @param {Cleaned} cleaned @param {string} content @returns {Chosen | null} */
+  /** @param {Cleaned} cleaned @param {string} content @returns {Chosen} without files to send if all are left out */
   static ofFiles({ blobs, whole, left, notCleaned }, content) {
-    if (!blobs.length) return null;
     const blob = tarOf(blobs);
-    return Object.assign(new Chosen(blob, content, TEXTS.files(blobs.length, whole, blob.size), whole), { left, notCleaned });
+    return Object.assign(new Chosen(blob, content, TEXTS.files(blobs.length, whole, blob.size), whole), { left, notCleaned, canBeSent: blobs.length > 0 });
   }
 }
 
@@ -92,7 +93,7 @@ export async function filesOfDrop(items) {
   return (await Promise.all(entries.map(filesIn))).flat();
 }
 
-/** What is sent, number of the files as they are, what is not sent, and what is not cleaned. @typedef {{ blobs: Blob[], whole: number, left: Told[], notCleaned: Told[] }} Cleaned */
+/** What is sent, number of the files as they are, what is not sent, and what is not cleaned. @typedef {{ blobs: Blob[], whole: number, left: Listed[], notCleaned: Listed[] }} Cleaned */
 
 /**
  * The files without names. If one of the DICOM files cannot be read here, all are sent as they are: pseudonyms and names
@@ -101,7 +102,7 @@ export async function filesOfDrop(items) {
  * @returns {Promise<Cleaned>} it has `notCleaned` if all are sent as they are
  */
 async function namesRemoved(files, identity, report) {
-  const [blobs, left, notCleaned, series] = [/** @type {Blob[]} */ ([]), /** @type {(Told & { series: string })[]} */ ([]), /** @type {Told[]} */ ([]), new Set()];
+  const [blobs, left, notCleaned, series] = [/** @type {Blob[]} */ ([]), /** @type {(Listed & { series: string })[]} */ ([]), /** @type {Listed[]} */ ([]), new Set()];
   let whole = 0;
   for (const [at, { file, path }] of files.entries()) {
     report(at, files.length);
@@ -124,8 +125,8 @@ async function namesRemoved(files, identity, report) {
       whole += 1;
     }
   }
-  const told = left.map(({ path, why, series: own }) => ({ path, why: own && series.has(own) ? TEXTS.leftOut.ofSeries(why) : why }));
-  return { blobs, whole, left: told, notCleaned };
+  const listed = left.map(({ path, why, series: own }) => ({ path, why: own && series.has(own) ? TEXTS.leftOut.ofSeries(why) : why }));
+  return { blobs, whole, left: listed, notCleaned };
 }
 
 /** @param {FileSystemEntry} entry @returns {Promise<{ file: File, path: string }[]>} */

@@ -148,7 +148,7 @@ const OF_THE_SCANNER = new Set([0x00081010, 0x00181000]);
 class Found {
   /** @type {{ tag: number, text: string }[]} */
   identities = [];
-  /** Texts that are sent, with what is searched in them, and an element that has them. @type {Map<string, import("./search.js").Scope & { tag: number }>} */
+  /** Texts that are sent, with what is searched in them, and an element that has them. @type {Map<string, import("./search.js").Scope & { tag: number, text: string }>} */
   texts = new Map();
   /** With an element that has them. @type {Map<string, number>} */
   numbers = new Map();
@@ -166,12 +166,9 @@ class Found {
       else (kind === "UID" ? this.uids : this.numbers).set(text, tag);
       return;
     }
-    const own = { within: kind === "CS" ? SHORTEST_WITHIN + 1 : SHORTEST_WITHIN, ofPatient: OF_THE_SCANNER.has(tag), ofDevice: OF_THE_DEVICE.has(tag), tag };
-    const known = this.texts.get(text) ?? own;
-    this.texts.set(text, {
-      within: Math.min(own.within, known.within), ofPatient: own.ofPatient && known.ofPatient, ofDevice: own.ofDevice && known.ofDevice,
-      tag: known.ofDevice || known.ofPatient ? tag : known.tag,
-    });
+    const within = kind === "CS" ? SHORTEST_WITHIN + 1 : SHORTEST_WITHIN;
+    const scope = { within, ofPatient: OF_THE_SCANNER.has(tag), ofDevice: OF_THE_DEVICE.has(tag) };
+    this.texts.set(JSON.stringify([text, scope]), { ...scope, tag, text });
   }
 
   /**
@@ -180,7 +177,7 @@ class Found {
    */
   has(search) {
     const days = [...this.dates].map((date) => date.slice(0, 8));
-    return [...this.texts].find(([text, scope]) => search.inText(text, scope))?.[1].tag ??
+    return [...this.texts.values()].find((one) => search.inText(one.text, one))?.tag ??
       [...this.numbers].find(([number]) => search.inNumber(number, false, []))?.[1] ??
       [...this.uids].find(([uid]) => search.inNumber(uid, true, days))?.[1];
   }

@@ -8,7 +8,7 @@ import { TEXTS } from "./texts.js";
 const form = /** @type {HTMLFormElement} */ (document.getElementById("upload"));
 const drop = /** @type {HTMLElement} */ (document.getElementById("drop"));
 const chosenText = /** @type {HTMLElement} */ (document.getElementById("chosen"));
-const told = /** @type {HTMLElement} */ (document.getElementById("told"));
+const listed = /** @type {HTMLElement} */ (document.getElementById("listed"));
 const problem = /** @type {HTMLElement} */ (document.getElementById("problem"));
 const progress = /** @type {HTMLElement} */ (document.getElementById("progress"));
 const button = /** @type {HTMLButtonElement} */ (form.querySelector("button[type=submit]"));
@@ -36,15 +36,15 @@ async function choose(choice) {
   chosen = null;
   button.disabled = true;
   askConsent(0);
-  told.replaceChildren();
+  listed.replaceChildren();
   const report = (/** @type {number} */ done, /** @type {number} */ of) => { if (own === latest) chosenText.textContent = TEXTS.reading(done, of); };
   report(0, 0);
   const found = await readable(choice, report);
   if (own !== latest || sending) return; // other files were chosen meanwhile
-  chosen = found;
+  chosen = found?.canBeSent ? found : null;
   chosenText.textContent = chosen?.text ?? TEXTS.nothing;
   if (!chosen) say(TEXTS.empty);
-  else told.replaceChildren(...listOf(TEXTS.notCleaned, chosen.notCleaned), ...listOf(TEXTS.left, chosen.left));
+  if (found) listed.replaceChildren(...listOf(TEXTS.notCleaned, found.notCleaned), ...listOf(TEXTS.left, found.left));
   askConsent(chosen?.whole ?? 0);
   button.disabled = !chosen;
 }
@@ -60,7 +60,7 @@ async function readable(choice, report) {
 }
 
 /**
- * Files with their reasons. @param {(count: number) => string} title @param {import("./choose.js").Told[]} files
+ * Files with their reasons. @param {(count: number) => string} title @param {import("./choose.js").Listed[]} files
  * @returns {HTMLElement[]} none without files
  */
 function listOf(title, files) {

@@ -21,10 +21,13 @@ const WORD = "[\\p{L}\\p{N}]";
 const GAP = "[^\\p{L}\\p{N}]*";
 /** Of the Gregorian, the Persian, the Islamic and the Buddhist calendar. */
 const DATE = /^(1[389]|14|20|25)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$/;
+const [INSTITUTION, DEPARTMENT, PERSON_NAME] = [0x00080080, 0x00081040, 0x0040a123];
+/** Comments, address, telephone, telecom and issuer: of the patient, but neither name, number nor birth date. */
+const BESIDE_PATIENT = new Set([COMMENTS, 0x00101040, 0x00102154, 0x00102155, 0x00100021]);
 const ROMAN = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
 /**
  * The words of a search, in upper case (`mri_pipeline/data/identity_words.toml`).
- * @typedef {{ placeholders: string[], common: string[], device: string[], trade: string[], months: string[][], letters: Record<string, string> }} Words
+ * @typedef {{ placeholders: string[], common: string[], device: string[], generic: string[], months: string[][], letters: Record<string, string> }} Words
  */
 
 /** Upper case without accents, and with one letter in place of two (MUELLER, HAAKANSEN, DJORDJEVIC). @param {string} text @param {Words} words @returns {string[]} */
@@ -56,17 +59,17 @@ const wordsIn = (text) => text.match(/[\p{L}\p{M}\p{N}]+/gu) ?? [];
  */
 export function searchOf(values, words) {
   const known = wordsOf(words);
-  const isPatient = (/** @type {number} */ tag) => Math.floor(tag / 0x10000) === 0x0010 && tag !== COMMENTS;
+  const isPatient = (/** @type {number} */ tag) => Math.floor(tag / 0x10000) === 0x0010 && !BESIDE_PATIENT.has(tag);
   const identitiesOf = (/** @type {{ tag: number, text: string }[]} */ some) => {
     const spelt = some.flatMap(({ tag, text }) => formsOf(tag, text, isPatient(tag) ? SHORTEST : SHORTEST_PART).flatMap((parts) =>
       spellings(parts.join("^"), words).filter((one, at) => (at === 0 || lengthOf(glued(one)) >= SHORTEST_PART) &&
-        (isPatient(tag) || !isOfTheTrade(one, known, NAMES.has(tag))))));
+        (isPatient(tag) || !isGeneric(one, spellings(text, words)[0], tag, known)))));
     return [...new Set(spelt)].map((one) => new Identity(one.split("^"), known)).filter(({ text, letters }) =>
       letters && lengthOf(text) >= SHORTEST && !words.placeholders.includes(text));
   };
   const all = identitiesOf(values);
   const ofThePatient = identitiesOf(values.filter(({ tag }) => isPatient(tag)));
-  const dates = [...new Set(all.map(({ letters }) => letters))].filter((one) => DATE.test(one)).map((one) => datePattern(one, words.months));
+  const dates = [...new Set(all.map(({ letters }) => letters))].filter((one) => DATE.test(one)).map((one) => datePattern(one, words.months, known.all));
   const numbers = new Set(ofThePatient.map(({ letters }) => letters).filter((one) => /^\d+$/.test(one) && one.length >= GROUPED.least));
   const long = [...numbers].filter((one) => one.length >= SHORTEST_IN_UID);
   return {
@@ -84,22 +87,29 @@ export function searchOf(values, words) {
 /** A decimal number without sign, leading zeros and a fraction of zeros. @param {string} text */
 const bare = (text) => text.trim().replace(/^\+?0*(?=\d)/, "").replace(/\.0*$/, "");
 
-/** The words of lists, in each spelling. @typedef {{ common: Set<string>, device: Set<string>, all: Set<string> }} Known @param {Words} words @returns {Known} */
+/** The words of lists, in each spelling. @typedef {{ common: Set<string>, generic: Set<string>, device: Set<string>, all: Set<string> }} Known @param {Words} words @returns {Known} */
 function wordsOf(words) {
-  const [common, device, trade] = [words.common, words.device, words.trade].map((some) => some.flatMap((one) => spellings(one, words)));
-  return { common: new Set([...common, ...trade]), device: new Set(device), all: new Set([...common, ...device, ...trade]) };
+  const [common, device, generic] = [words.common, words.device, words.generic].map((some) => some.flatMap((one) => spellings(one, words)));
+  return { common: new Set(common), generic: new Set([...common, ...generic]), device: new Set(device), all: new Set([...common, ...device, ...generic]) };
 }
 
 /**
- * True for a postcode, and for words of DICOM, hospitals and protocols, which identify no institution. Of the name of a person, this
- * is true of a word on its own only.
- * @param {string} form @param {Known} known @param {boolean} isName
+ * True for a postcode, and for words of DICOM, hospitals and protocols, which identify nobody.
+ * @param {string} form @param {string} value @param {number} tag @param {Known} known
  */
-function isOfTheTrade(form, known, isName) {
-  if (/^\d{1,4}$/.test(form)) return true;
+function isGeneric(form, value, tag, known) {
+  if (/^\d{1,4}$/.test(form)) return tag !== COMMENTS;
+  const allGeneric = (/** @type {string[]} */ words) => words.some((word) => known.generic.has(word) || (tag === DEPARTMENT && known.device.has(word))) &&
+    words.every((word) => known.generic.has(word) || (tag === DEPARTMENT && known.device.has(word)) || /^\p{L}{1,2}$/u.test(word));
   const words = wordsIn(form);
-  if (isName) return words.length === 1 && known.common.has(words[0]);
-  return words.some((word) => known.all.has(word)) && words.every((word) => known.all.has(word) || /^\p{L}{1,2}$/u.test(word));
+  if (NAMES.has(tag)) return tag !== PERSON_NAME && words.length === 1 && allGeneric(words);
+  if (BESIDE_PATIENT.has(tag) && tag !== COMMENTS) return false;
+  if (tag === COMMENTS) { // "post contrast", but not "Mr Post"
+    const all = wordsIn(value);
+    return (words.length === 1 && known.common.has(words[0])) ||
+      (all.filter((word) => known.generic.has(word)).length > 1 && allGeneric(all));
+  }
+  return !(tag === INSTITUTION && words.length > 1) && allGeneric(words); // Premier Imaging Center
 }
 
 /** A value or a part of it, in upper case. Between its parts may be anything but letters and digits, or nothing. */
@@ -112,9 +122,10 @@ class Identity {
     this.isDevice = wordsIn(parts.join(" ")).every((word) => known.device.has(word));
     this.isNumber = /^\d+$/.test(this.letters);
     this.length = lengthOf(this.letters);
-    this.isPair = parts.length > 1;
+    const isPair = parts.length > 1;
+    this.hasInitial = isPair && parts.some((part) => lengthOf(part) === 1);
     /** Two parts of a name, of which one is short, are no part of a word: "Ge^Ma" of "image". */
-    this.isWhole = this.isPair && parts.some((part) => lengthOf(part) < SHORTEST);
+    this.isWhole = isPair && parts.some((part) => lengthOf(part) < SHORTEST);
     const isMixed = /\d/.test(this.letters) && !(this.isNumber && this.length >= SHORTEST_NUMBER);
     const beside = isMixed ? WORD : this.isNumber ? "\\d" : "\\p{L}";
     const words = parts.map((part) => part.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join(GAP);
@@ -124,7 +135,7 @@ class Identity {
   /** @param {string} text @param {number} within */
   isIn(text, within) {
     const found = [...text.matchAll(new RegExp(this.pattern, "gu"))];
-    if (found.some(([one]) => !this.isPair || !this.known.has(one))) return true; // not "time" for Tim E
+    if (found.some(([one]) => !this.hasInitial || !this.known.has(one))) return true; // not "time" for Tim E
     if (this.isNumber) return this.length > SHORTEST_NUMBER && text.includes(this.letters);
     return this.length >= within && !this.isWhole && wordsIn(text).some((word) => word.includes(this.letters) && !this.known.has(word));
   }
@@ -136,7 +147,7 @@ function formsOf(tag, text, shortest) {
   return text.split(/[\\=]/).flatMap((value) => {
     const whole = value.trim().split("^").filter(Boolean);
     if (NAMES.has(tag)) return [whole, ...nameForms(value).filter(isLong)];
-    const parts = value.split(/[\^,;\s/_|]+/).map(wordsIn).filter(isLong);
+    const parts = value.split(/[\^,;\s/_|]+/).map(wordsIn).filter((words) => isLong(words) && !/^\d{1,3}$/.test(words.join("")));
     return [whole, ...[wordsIn(value), ...parts].flatMap(numberForms)];
   });
 }
@@ -162,18 +173,21 @@ function numberForms(words) {
   return [...forms, ...grouped.map((one) => [...one])];
 }
 
-/** A pattern that finds a date in any common notation, in upper case. @param {string} date YYYYMMDD @param {string[][]} months */
-function datePattern(date, months) {
+/** A pattern that finds a date in any common notation, in upper case. @param {string} date YYYYMMDD @param {string[][]} months @param {Set<string>} known */
+function datePattern(date, months, known) {
   const [year, short, month, day] = [date.slice(0, 4), date.slice(2, 4), date.slice(4, 6), date.slice(6)];
   const [y, m, d] = [`(?:${year}|'?${short})`, `0?${Number(month)}`, `0?${Number(day)}`];
-  const name = `(?:${months[Number(month) - 1].join("|")})\\p{L}{0,12}`;
+  const begins = months[Number(month) - 1];
+  const others = [...known].filter((word) => /^\p{L}+$/u.test(word) && begins.some((begin) => word.startsWith(begin)));
+  const noOther = others.length ? `(?!(?:${others.join("|")})(?!\\p{L}))` : ""; // CERVICAL, SPACE, MAIN
+  const name = `${noOther}(?:${begins.join("|")})\\p{L}{0,12}`;
   const [some, gap] = ["[^\\p{L}\\p{N}]{0,5}", "(?:[^\\p{L}\\p{N}]{1,5}|\\s?[年月년월]\\s?)"];
   const [th, of] = ["(?:ST|ND|RD|TH)?", `(?:\\p{L}{1,3}${gap})?`]; // of, de, del
   const forms = [
     ...[year, short].flatMap((one) => [`${one}${month}${day}`, `${day}${month}${one}`, `${month}${day}${one}`]), `${year}${day}${month}`,
     `${y}${gap}${m}${gap}${d}`, `${year}${gap}${d}${gap}${m}`, `${d}${gap}${m}${gap}${y}`, `${m}${gap}${d}${gap}${y}`,
-    `${d}${th}${some}${of}(?:${name}|${ROMAN[Number(month) - 1]})${some}${of}${y}`,
-    `${name}${some}${d}${th}${gap}${of}${y}`, `${y}${some}${of}${name}${some}${d}`,
+    `${d}${th}${some}${of}(?:${name}|${ROMAN[Number(month) - 1]}(?!\\p{L}))${some}${of}${y}`,
+    `${name}${some}${d}${th}${gap}${of}${y}`, `${name}${day}${y}`, `${y}${some}${of}${name}${some}${d}`,
   ];
   return new RegExp(`(?<!\\d)(?:${forms.join("|")})(?!\\d)`, "u");
 }

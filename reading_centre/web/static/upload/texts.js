@@ -58,7 +58,7 @@ export const TEXTS = {
   /** @param {number} count */
   left: (count) => `${files(count)} ${count === 1 ? "is" : "are"} not sent`,
   /** @param {number} count */
-  notCleaned: (count) => `${files(count)} ${count === 1 ? "is" : "are"} not cleaned`,
+  notCleaned: (count) => `Names cannot be removed from any file, because of ${count === 1 ? "this file" : "these files"}`,
   /** @param {number} count @param {string} first */
   among: (count, first) => `${files(count)}, the first one ${first}`,
   /** An element and its series. @param {number} tag @param {string} series */
