@@ -157,12 +157,17 @@ def _is_generic(form: str, value: str, keyword: str, words: IdentityWords, *, is
         return keyword != "PatientComments"
     if is_name or keyword in _BESIDE_PATIENT - {"PatientComments"}:  # of an unknown person, no word is generic
         return keyword in PERSONS - {"PersonName"} and len(_plain_words(form)) == 1 and _all_generic(form, words)
-    if keyword == "PatientComments":  # "post contrast", but not "Mr Post"
-        generic = [word for word in _plain_words(value) if word in words.generic | words.common]
-        return len(generic) > 1 and _all_generic(value, words)
-    if keyword == "InstitutionName" and len(_plain_words(form)) > 1:  # Premier Imaging Center
-        return False
-    return _all_generic(form, words, with_device=keyword == "InstitutionalDepartmentName")
+    if keyword in {
+        "InstitutionName",
+        "InstitutionalDepartmentName",
+    }:  # of an institution, "Premier Imaging Center" stays
+        is_department = keyword == "InstitutionalDepartmentName"
+        return (is_department or len(_plain_words(form)) == 1) and _all_generic(
+            form, words, with_device=is_department
+        )
+    generic = [word for word in _plain_words(value) if word in words.generic | words.common]
+    least = 2 if keyword == "PatientComments" else 1  # "post contrast", but not "Mr Post"
+    return len(generic) >= least and _all_generic(value, words)
 
 
 def _plain_words(text: str) -> list[str]:

@@ -157,8 +157,8 @@ def _forms(identity: str) -> tuple[tuple[str, str], ...]:
         beside = r"[^\W\d_]"
         if re.search(r"\d", letters):
             beside = r"\d" if letters.isdigit() and len(letters) >= _MIN_GLUED_DIGITS else r"[^\W_]"
-        is_number = re.fullmatch(r"[\d.]+", spelt)  # the points of a UID are points
-        words = [re.escape(spelt)] if is_number else re.findall(r"[^\W_]+", spelt)
+        is_uid = re.fullmatch(r"\d+(?:\.\d+){2,}", spelt)  # its points are points
+        words = [re.escape(spelt)] if is_uid else re.findall(r"[^\W_]+", spelt)
         parts = r"[\W_]*".join(words)
         within_words = letters and length_of(letters) == 2 * len(letters)  # Chinese, Japanese, Korean
         forms.append((letters, parts if within_words else rf"(?<!{beside}){parts}(?!{beside})"))

@@ -26,6 +26,7 @@ FOUND = (
     ({"InstitutionName": "Vision Titan"}, DESCRIPTION, "Titan t1"),
     ({"InstitutionName": "Sint-Jan"}, DESCRIPTION, "Sint Jan"),
     ({"PersonName": "Post"}, DESCRIPTION, "t1 Post"),
+    ({"StudyID": "Frau Post"}, DESCRIPTION, "t1 post"),
     *(({"PatientComments": comment}, DESCRIPTION, text) for comment, text in (
         ("Mr Post", "t1 Post"), ("Mrs North", "North t1"), ("Stern Post", "t1 post"), ("Pat. 2381", "t1 2381"),
         ("Vida", "vida t1"),

@@ -104,12 +104,11 @@ function isGeneric(form, value, tag, known) {
   const words = wordsIn(form);
   if (NAMES.has(tag)) return tag !== PERSON_NAME && words.length === 1 && allGeneric(words);
   if (BESIDE_PATIENT.has(tag) && tag !== COMMENTS) return false;
-  if (tag === COMMENTS) { // "post contrast", but not "Mr Post"
-    const all = wordsIn(value);
-    return (words.length === 1 && known.common.has(words[0])) ||
-      (all.filter((word) => known.generic.has(word)).length > 1 && allGeneric(all));
-  }
-  return !(tag === INSTITUTION && words.length > 1) && allGeneric(words); // Premier Imaging Center
+  if (tag === INSTITUTION || tag === DEPARTMENT) return (tag === DEPARTMENT || words.length === 1) && allGeneric(words); // Premier Imaging Center
+  if (words.length === 1 && known.common.has(words[0])) return true;
+  const all = wordsIn(value);
+  const least = tag === COMMENTS ? 2 : 1; // "post contrast", but not "Mr Post"
+  return all.filter((word) => known.generic.has(word)).length >= least && allGeneric(all);
 }
 
 /** A value or a part of it, in upper case. Between its parts may be anything but letters and digits, or nothing. */
