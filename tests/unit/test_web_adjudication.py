@@ -378,19 +378,28 @@ def test_every_address_of_an_adjudication_is_reached(opened_case):
             assert desk.client.get(target_of(desk, path, pane=pane)).status_code == expected, path
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(data=st.data())
-def test_no_request_at_an_adjudication_is_answered_by_a_fault(opened_case, data):
+def test_no_request_at_an_adjudication_is_answered_by_a_fault(opened_case):
     room, desk = opened_case
-    method, path = data.draw(st.sampled_from(reading_endpoints(room)))
-    parts = {part: data.draw(st.just(known) | SEGMENT) for part, known in PARTS.items()}
-    body = {"json": data.draw(BODY | OPERATION)} if data.draw(st.booleans()) else {"data": data.draw(FORM)}
-    headers = {"X-Client": desk.tab} | data.draw(HEADERS)
-    answer = desk.client.request(
-        method, target_of(desk, path, **parts), headers=headers, **({} if method == "GET" else body)
-    )
-    assert answer.status_code < 500, answer.text
-    assert desk.client.get(f"{desk.url}/case").status_code == 200
+    known, statuses = reading_endpoints(room), set()
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(data=st.data())
+    def ask(data):
+        method, path = data.draw(st.sampled_from(known))
+        parts = {part: data.draw(st.just(value) | SEGMENT) for part, value in PARTS.items()}
+        body = {"json": data.draw(OPERATION | BODY)} if data.draw(st.booleans()) else {"data": data.draw(FORM)}
+        headers = {"X-Client": desk.tab} | data.draw(HEADERS)
+        answer = desk.client.request(
+            method, target_of(desk, path, **parts), headers=headers, **({} if method == "GET" else body)
+        )
+        assert answer.status_code < 500, answer.text
+        statuses.add((method, answer.status_code))
+        assert desk.client.get(f"{desk.url}/case").status_code == 200
+
+    ask()
+    assert {("GET", 200), ("POST", 422)} <= statuses
+    desk.lease()
+    take(desk, asked(desk)[0], "A")  # the case goes on
 
 
 OPERATION = st.fixed_dictionaries(

@@ -232,7 +232,9 @@ def test_nothing_that_a_reader_gets_names_a_subject_visit_or_site(page, oriented
     assert len(shapes) == 1
     after = {row["visit"]: row for row in table_of(trial) if row["subject"] == "BENCH000"}
     assert (rows["wk12"]["read_status"], after["wk12"]["read_status"]) == ("automatic", "locked")
-    assert int(after["wk12"]["t2_count"]) == int(rows["wk12"]["t2_count"]) + 1
+    assert (
+        int(rows["wk12"]["t2_count"]) != int(after["wk12"]["t2_count"]) == len(T2_CENTRES) + 1
+    )  # with the drawn one
 
 
 def sign(reading: ReadingPage, room: Room, reader: str = "R1") -> None:
@@ -251,7 +253,7 @@ def table_of(trial: Trial) -> list[dict[str, str]]:
 
 
 def test_a_server_that_is_killed_within_a_stroke_loses_nothing(page, oriented):
-    reading, _ = open_case(oriented, page, "BENCH002", "wk24")
+    reading, _ = open_case(oriented, page, "BENCH002", "wk28")
     place = draw_new(reading)
     reading.saved()
     page.mouse.move(*reading.point([place[0], place[1] + 3, place[2]]))
