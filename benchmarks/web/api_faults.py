@@ -10,6 +10,7 @@ parameters, so that requests reach what lies behind them.
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,11 +24,14 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry
 from mri_pipeline.registry.job_records import JobKind
+from reading_centre.use_cases.reading.export_reads import export_reads
+from reading_centre.use_cases.reading.import_reads import import_reads
 from reading_centre.use_cases.uploads.jobs import Worker
 from reading_centre.use_cases.uploads.waiting import WaitingUpload
 from reading_centre.web.access import COOKIE
 from reading_centre.web.app import create_app
 from tests.unit.office_trial import STAFF
+from tests.unit.reading_trial import decide, edit_protocol, lesions_but_no_holes, rows_of
 from tests.unit.web_trial import PASSWORDS
 from tests.web.conftest import Room
 from tests.web.trial import write_browser_trial
@@ -70,16 +74,32 @@ def schema_of(trial: Trial, known: dict[str, list[str]]) -> dict[str, Any]:
     return schema
 
 
+def dispute(trial: Trial, visits: int = 3) -> None:
+    """Enter two reads that disagree, of some visits: the adjudicator has cases, and the readers have the others."""
+    edit_protocol(trial, "readers = 1", "readers = 2")
+    first, second = (trial.root.parent / name for name in ("first", "second"))
+    export_reads(trial.root, first)
+    shutil.copytree(first, second)
+    codes = {row["reading_code"] for row in rows_of(first / "worklist.csv")[:visits]}
+
+    def without_gel(code: str, row: dict[str, str]) -> str:
+        return "reject" if row["type"] == "GEL" else lesions_but_no_holes(code, row)
+
+    import_reads(trial.root, decide(first, codes=codes), reader="R1")
+    import_reads(trial.root, decide(second, without_gel, codes=codes), reader="R2")
+
+
 def known_codes(trial: Trial) -> dict[str, list[str]]:
     """Codes of cases, an upload and a query."""
     with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
-        cases = [case.code for reader in PASSWORDS for case in registry.assignments.of_reader(reader)]
+        cases = [case.code for reader in PASSWORDS for case in registry.assignments.of_reader(reader)[:4]]
+        assert registry.assignments.of_reader("ADJ"), "a case of the adjudicator expected"
         registry.record_dummy_run("S01", accepted=True, upload_digest="another", findings=["FLAIR: a question"])
         job = registry.jobs.begin(JobKind.VISIT, account="S01-AB", site="S01", visit="wk00", size_bytes=10)
         WaitingUpload(trial, job.code).create({})
     return {
         "assignment": cases, "upload": [job.code], "job": [job.code], "kind": ["T2", "GEL", "BH"],
-        "pane": ["flair", "t1_gd"], "name": ["A", "B"], "wish": ["tables", "quality"],
+        "pane": ["flair", "t1_gd", "read_A_flair"], "name": ["A", "B"], "wish": ["tables", "quality"],
     }  # fmt: skip
 
 
@@ -92,6 +112,7 @@ def main() -> None:
     people = PASSWORDS | {code: facts[2] for code, facts in STAFF.items()}
     with tempfile.TemporaryDirectory() as folder:
         trial = write_browser_trial(Path(folder) / "trial", subjects=1)
+        dispute(trial)
         room = Room(trial.root, Path(folder) / "serve.log")
         room.start()
         failed = []

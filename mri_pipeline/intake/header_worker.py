@@ -33,7 +33,7 @@ from mri_pipeline.core.person_keys import person_key
 from mri_pipeline.core.processes import collect_rarely
 from mri_pipeline.intake.facts import Fault, FileReport, InstanceFacts, ObjectKind
 from mri_pipeline.intake.header_values import header_kind, header_values
-from mri_pipeline.intake.identities import PLACEHOLDERS
+from mri_pipeline.intake.identity_words import identity_words
 from mri_pipeline.intake.odd_numbers import OddValue, repair_numbers
 
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -290,7 +290,7 @@ def _plain(value: Any) -> str:
     """An identity without what consoles add: spaces, carets of empty parts, and other spellings of a name."""
     first = str(value or "").partition("=")[0]  # "=" precedes ideographic and phonetic spellings
     plain = re.sub(r"[\s^,]+", "", first).upper()
-    return "" if plain in PLACEHOLDERS else plain
+    return "" if plain in identity_words().placeholders else plain
 
 
 def digest(key: bytes, what: str, text: str) -> str:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import permutations
 from typing import Any, Final
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from mri_pipeline.intake.identity_words import IdentityWords, identity_words
 
 PERSONS: Final = frozenset({
     "ReferringPhysicianName", "ConsultingPhysicianName", "PhysiciansOfRecord", "PerformingPhysicianName",
@@ -54,8 +58,26 @@ _OF_THE_DEVICE: Final = frozenset({
     "StationName", "PerformedStationName", "DeviceSerialNumber", "InstitutionalDepartmentName",
 })  # fmt: skip
 
+_WHOLE: Final = frozenset({
+    "StationName", "PerformedStationName", "DeviceSerialNumber", "StudyDate", "SeriesDate", "AcquisitionDate",
+    "ContentDate", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+    "PerformedProcedureStepStartDate",
+})  # fmt: skip
+"""Dates, UIDs and the scanner's own numbers: their digits are not searched in other groupings."""
+
+_PATIENT: Final = 0x0010
+"""Group of the elements of the patient."""
+
+_BESIDE_PATIENT: Final = frozenset({
+    "PatientComments", "PatientAddress", "PatientTelephoneNumbers", "PatientTelecomInformation", "IssuerOfPatientID",
+})  # fmt: skip
+"""Elements of this group that are neither name, number nor birth date: parts of them have at least four characters."""
+
 MIN_LENGTH: Final = 3
 """Shorter values (initials, study number 1) match by chance and do not identify a person."""
+_SHORTEST_PART: Final = 4
+"""Letters of a part of any value that is not the patient's."""
+
 _POSTCODE: Final = 4
 
 _GROUPED: Final = range(6, 65)
@@ -65,24 +87,6 @@ _MOST_WORDS: Final = 8
 """Of a name with more words, the first ones are paired."""
 
 _IDEOGRAPH: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-
-COMMON: Final = frozenset("""
-    ABDOMEN ADDED AXIAL BASIC APPLICATION BYTE CANON CODE CONFIDENTIALITY DATES DCM DERIVED DIS2D DIS3D
-    ENHANCED FAST FLAIR FOR GEMS HEAD HEALTHCARE HITACHI INFORMATION KEYED LIST LONGITUDINAL MAGNITUDE
-    MEDICAL MIXED MODIFIED MONOCHROME MONOCHROME2 MOVED NONE NORM NORMAL NOT OPTION ORIGINAL OTHER PHILIPS
-    PRIMARY PROFILE PYDICOM RETAIN SCAN SECONDARY SIEMENS SYSTEMS TAGS TEMPORAL THE TOSHIBA UIDS UNKNOWN
-    VOLUME YES HFS HFP SPIN GRADIENT NO ALLOW MRI ANONYMOUS ANON TEST PATIENT RECTILINEAR BOTH FAT WATER
-    IDENTITY UIH
-""".split()  # noqa: SIM905 - easier to read than a list of strings
-)  # fmt: skip
-"""Words of DICOM and of this project's output. A patient named Fast or Philips is not identified by them."""
-
-
-PLACEHOLDERS: Final = frozenset({
-    "ANON", "ANONYMOUS", "ANONYMIZED", "ANONYMISED", "UNKNOWN", "NONE", "NA", "N/A", "NULL", "PATIENT",
-    "0", "00000000", "-",
-})  # fmt: skip
-"""Values of a patient's number, name or birth date, without spaces, that identify nobody."""
 
 
 def is_short_number(identity: str) -> bool:
@@ -125,22 +129,88 @@ def original_identities(dataset: Dataset, code: str) -> frozenset[str]:
     >>> sorted(original_identities(dataset, "AB12"))
     ['12-3456', '1^2^3^4^5^6', 'LI^NA', 'NA^LI']
     """
-    device = _words(f"{dataset.get('Manufacturer', '')} {dataset.get('ManufacturerModelName', '')}")
+    words = identity_words()
+    device = _words(
+        f"{dataset.get('Manufacturer', '')} {dataset.get('ManufacturerModelName', '')}", _SHORTEST_PART
+    )
+    model = letters_of(str(dataset.get("ManufacturerModelName", "")).upper())
     found: set[str] = set()
     for keyword, is_name, value in _values(dataset):
         text = unicodedata.normalize("NFC", str(value)).strip(" ^").upper()
-        words = {text} if re.fullmatch(r"[\d.]+", text) else {text} | _words(text)
-        words |= _name_forms(text) if is_name else _number_forms(text) if keyword in NUMBERS else set()
-        if not keyword.startswith("Patient"):
-            words = {word for word in words if not (word.isdigit() and len(word) <= _POSTCODE)}
+        of_patient = Tag(tag_for_keyword(keyword) or 0).group == _PATIENT and keyword not in _BESIDE_PATIENT
+        shortest = MIN_LENGTH if of_patient else _SHORTEST_PART
+        forms = {text} if re.fullmatch(r"[\d.]+", text) else {text} | _words(text, shortest)
+        forms |= _name_forms(text, shortest) if is_name else set() if keyword in _WHOLE else _number_forms(text)
+        if not of_patient:
+            forms = {form for form in forms if not _is_generic(form, text, keyword, words, is_name=is_name)}
         # a station or a room is often named after the model, which is kept
-        found |= words - device if keyword in _OF_THE_DEVICE else words
-    common = COMMON | {code.upper()}
+        if keyword in _OF_THE_DEVICE:
+            forms = {form for form in forms - device if letters_of(form) != model}
+        found |= forms
+    common = words.common | {code.upper()}
     return frozenset(text for text in found if length_of(text) >= MIN_LENGTH and text not in common)
 
 
-def _words(text: str) -> set[str]:
-    return {part for part in re.split(r"[\^=,;\s\\/_|]+", text.upper()) if length_of(part) > MIN_LENGTH}
+def _is_generic(form: str, value: str, keyword: str, words: IdentityWords, *, is_name: bool) -> bool:
+    """True for a postcode, and for words of DICOM, hospitals and protocols, which identify nobody."""
+    if re.fullmatch(rf"\d{{1,{_POSTCODE}}}", form):
+        return keyword != "PatientComments"
+    if is_name or keyword in _BESIDE_PATIENT - {"PatientComments"}:  # of an unknown person, no word is generic
+        return keyword in PERSONS - {"PersonName"} and len(_plain_words(form)) == 1 and _all_generic(form, words)
+    if keyword in {
+        "InstitutionName",
+        "InstitutionalDepartmentName",
+    }:  # of an institution, "Premier Imaging Center" stays
+        is_department = keyword == "InstitutionalDepartmentName"
+        return (is_department or len(_plain_words(form)) == 1) and _all_generic(
+            form, words, with_device=is_department
+        )
+    generic = [word for word in _plain_words(value) if word in words.generic | words.common]
+    least = 2 if keyword == "PatientComments" else 1  # "post contrast", but not "Mr Post"
+    return len(generic) >= least and _all_generic(value, words)
+
+
+def _plain_words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", spellings(text)[0])
+
+
+def _all_generic(text: str, words: IdentityWords, *, with_device: bool = False) -> bool:
+    """True if all words are generic, but for some of up to two letters."""
+    generic = words.generic | words.common | (words.device if with_device else frozenset())
+    parts = _plain_words(text)
+    known = [part for part in parts if part in generic]
+    return bool(known) and all(part in known or (part.isalpha() and len(part) < MIN_LENGTH) for part in parts)
+
+
+def _words(text: str, shortest: int) -> set[str]:
+    """Parts of a value; those of up to three digits are none."""
+    parts = re.split(r"[\^=,;\s\\/_|]+", text.upper())
+    return {part for part in parts if length_of(part) >= shortest and not re.fullmatch(r"\d{1,3}", part)}
+
+
+@lru_cache(maxsize=8192)
+def spellings(text: str) -> tuple[str, str]:
+    """A text in upper case without accents, and the same with one letter in place of two (*ue*, *aa*, *dj*).
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> spellings("Müller"), spellings("Mueller"), spellings("Håkan"), spellings("Haakan")
+    (('MULLER', 'MULLER'), ('MUELLER', 'MULLER'), ('HAKAN', 'HAKAN'), ('HAAKAN', 'HAKAN'))
+    """
+    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).upper())
+    bare = "".join(one for one in letters if not unicodedata.category(one).startswith("M"))
+    plain = unicodedata.normalize(
+        "NFC", bare.translate({ord(one): other for one, other in identity_words().letters.items()})
+    )
+    return plain, re.sub(r"([AOU])E|(A)A|(D)J", r"\1\2\3", plain)
 
 
 def length_of(text: str) -> int:
@@ -181,16 +251,16 @@ def letters_of(text: str) -> str:
     return re.sub(r"[\W_]+", "", text)
 
 
-def _name_forms(name: str) -> set[str]:
-    """The components of a name, and each two parts of different components in any order."""
+def _name_forms(name: str, shortest: int) -> set[str]:
+    """Words and components of a name, and each two parts of different components in any order."""
     found: set[str] = set()
     for group in name.split("="):
         components = [words for part in group.split("^") if (words := re.findall(r"[^\W_]+", part))]
         several = components if len(components) > 1 else [[word] for words in components for word in words]
         parts = [{"^".join(words), *words[:_MOST_WORDS]} for words in several[:_MOST_WORDS]]
-        found |= {"^".join(words) for words in components}
+        found |= {"^".join(words) for words in components} | {word for words in components for word in words}
         found |= {f"{a}^{b}" for some, others in permutations(parts, 2) for a in some for b in others}
-    return {form for form in found if length_of(form.replace("^", "")) > MIN_LENGTH}
+    return {form for form in found if length_of(form.replace("^", "")) >= shortest}
 
 
 def _number_forms(number: str) -> set[str]:

@@ -7,33 +7,19 @@ identity in an element that names the device.
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from mri_pipeline.intake.identities import COMMON, MIN_LENGTH, NUMERIC_VRS, length_of, letters_of
+from mri_pipeline.intake.identities import MIN_LENGTH, NUMERIC_VRS, length_of, letters_of, spellings
+from mri_pipeline.intake.identity_words import identity_words
 
 DEVICE_ELEMENTS: Final = frozenset({"Manufacturer", "ManufacturerModelName", "SoftwareVersions"})
 """Elements that name a device."""
-
-DEVICE_WORDS: Final = frozenset("""
-    MAGNETOM AERA ALLEGRA ALTEA AMIRA AVANTO BIOGRAPH CIMA CONCERTO CONNECTOM ESPREE ESSENZA EXPERT FIT FLOW FREE
-    HARMONY IMPACT LUMINA MMR MOSAIC NUMARIS OPEN PRISMA PRISMAFIT SEMPRA SKYRA SKYRAFIT SOLA SONATA SPECTRA SYMPHONY
-    SYMPHONYTIM SYNGO TERRA TIM TRIO TRIOTIM VERIO VIATO VIDA VISION
-    ARCHITECT ARTIST BRIVO CHAMPION CREATOR DISCOVERY EXCITE EXPLORER GENESIS HERO HDE HDI HDX HDXT OPTIMA PIONEER
-    PREMIER SIGNA VICTOR VOYAGER
-    ACHIEVA AMBITION DSTREAM ECLIPSE ELITION EVOLUTION GYROSCAN INGENIA INTERA MULTIVA PANORAMA PRODIVA
-    ATLAS CENTURIAN ELAN EXCELART FORTIAN GALAN OPART ORIAN TITAN VANTAGE
-    AIRIS APERTO ECHELON OASIS OVAL SMART SYNERGY VELOCITY JUPITER OMEGA UMR
-    BUILD LATEST PATCH RELEASE SERVICE SOFTWARE SYSTEM VERSION
-""".split()  # noqa: SIM905 - easier to read than a list of strings
-)  # fmt: skip
-"""Names of MR scanners (Siemens, GE, Philips, Canon, Hitachi, UIH) and their software, and words of version texts."""
 
 _MIN_GLUED: Final = 4
 _MIN_GLUED_IN_CODE: Final = 5
@@ -44,46 +30,13 @@ _MIN_GLUED_DIGITS: Final = 5
 _CODED: Final = frozenset({"PatientName", "PatientID"})
 """Elements that hold the blinded code."""
 
-_MONTHS: Final = (
-    "JAN|GEN|ENE|IAN|STY|LED|TAM|OCA|ЯНВ|СІЧ|ΙΑΝ", "FEB|FEV|LUT|UNO|HEL|SUB|VEE|ФЕВ|ЛЮТ|ΦΕΒ",  # noqa: RUF001
-    "MAR|MRT|MAA|MRZ|BRE|МАР|БЕР|ΜΑΡ", "APR|AVR|ABR|KWI|DUB|HUH|NIS|АПР|КВІ|ΑΠΡ",  # noqa: RUF001
-    "MAY|MAI|MAG|MEI|MAJ|KVE|TOU|МАИ|МАЯ|ТРА|ΜΑΙ", "JUN|JUIN|GIU|IUN|CZE|CER|KES|HAZ|JUU|ИЮН|ЧЕР|ΙΟΥΝ",  # noqa: RUF001
-    "JUL|JUIL|LUG|IUL|LIP|CER|CVC|HEI|TEM|JUU|ИЮЛ|ЛИП|ΙΟΥΛ", "AUG|AGO|AOU|SIE|SRP|ELO|AVG|АВГ|СЕР|ΑΥΓ",  # noqa: RUF001
-    "SEP|SET|WRZ|ZAR|SYY|EYL|СЕН|ВЕР|ΣΕΠ", "OCT|OKT|OTT|OUT|PAZ|RIJ|LOK|EKI|ОКТ|ЖОВ|ΟΚΤ",  # noqa: RUF001
-    "NOV|NOI|LIS|MARR|KAS|НОЯ|НОЕ|ЛИС|ΝΟΕ", "DEC|DEZ|DIC|DES|DET|GRU|PRO|JOU|ARA|ДЕК|ГРУ|ΔΕΚ",  # noqa: RUF001
-)  # fmt: skip
-"""Beginnings of the names of the months in European languages, without accents."""
-
 _ROMAN: Final = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII")
 
-_LATIN: Final = str.maketrans({
-    "Ø": "O", "Ł": "L", "Đ": "D", "Ð": "D", "Æ": "AE", "Œ": "OE", "Þ": "TH", "ẞ": "SS", "Ħ": "H", "Ŧ": "T", "Ŋ": "N",
-})  # fmt: skip
 
-
-def spellings(text: str) -> tuple[str, str]:
-    """A text in upper case without accents, and the same with one letter in place of two (*ue*, *aa*, *dj*).
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    tuple of str
-
-    Examples
-    --------
-    >>> spellings("Müller"), spellings("Mueller"), spellings("Håkan"), spellings("Haakan")
-    (('MULLER', 'MULLER'), ('MUELLER', 'MULLER'), ('HAKAN', 'HAKAN'), ('HAAKAN', 'HAKAN'))
-    """
-    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).upper())
-    bare = "".join(one for one in letters if not unicodedata.category(one).startswith("M"))
-    plain = unicodedata.normalize("NFC", bare.translate(_LATIN))
-    return plain, re.sub(r"([AOU])E|(A)A|(D)J", r"\1\2\3", plain)
-
-
-_DEVICE_SPELLINGS: Final = frozenset(spelt for word in DEVICE_WORDS for spelt in spellings(word))
+@cache
+def _spellings_of(kind: str) -> frozenset[str]:
+    """Words of a list, in each spelling."""
+    return frozenset(spelt for word in getattr(identity_words(), kind) for spelt in spellings(word))
 
 
 @dataclass(frozen=True)
@@ -161,28 +114,36 @@ def _text(element: DataElement) -> str:
 
 def _names_a_device(identity: str) -> bool:
     words = filter(None, re.split(r"[\W_]+", spellings(identity)[0]))
-    return all(word in _DEVICE_SPELLINGS for word in words)
+    return all(word in _spellings_of("device") for word in words)
 
 
 @lru_cache(maxsize=1024)
 def _identities_in(text: str, identities: frozenset[str], min_glued: int) -> frozenset[str]:
     """Cached: the files of a series have the same texts."""
-    spelt = tuple((one, letters_of(one)) for one in spellings(text))
+    parted = _CAMEL.sub(_with_gap, text)
+    spelt = tuple(
+        (one, letters_of(one)) for version in dict.fromkeys((text, parted)) for one in spellings(version)
+    )
     dates = frozenset(filter(_is_date, map(letters_of, identities)))
     return frozenset(one for one in identities if _is_in(one, spelt, min_glued)) | frozenset(
         date for date in dates if any(date_pattern(date).search(one) for one, _ in spelt)
     )
 
 
+_CAMEL: Final = re.compile(r"[^\W\d_](?=[^\W\d_])")
+
+
+def _with_gap(letter: re.Match[str]) -> str:
+    """A small letter with a gap if a capital follows: *LiNaT1* is searched as *Li Na T1*, too."""
+    return letter[0] + " " * (letter[0].islower() and letter.string[letter.end()].isupper())
+
+
 def _is_in(identity: str, texts: Iterable[tuple[str, str]], min_glued: int) -> bool:
-    forms = zip(_forms(identity), texts, strict=True)
-    parts = identity.split(
-        "^"
-    )  # two parts of a name, of which one is short, are no part of a word (Ge^Ma of "image")
-    is_whole = len(parts) > 1 and any(length_of(part) < MIN_LENGTH for part in parts)
+    parts = [part for part in identity.split("^") if part]
     return any(
-        letters and letters in text_letters and _holds(text, letters, pattern, min_glued, is_whole=is_whole)
-        for (letters, pattern), (text, text_letters) in forms
+        letters and letters in text_letters and _holds(text, letters, pattern, min_glued, parts)
+        for text, text_letters in texts
+        for letters, pattern in _forms(identity)
     )
 
 
@@ -191,27 +152,44 @@ def _forms(identity: str) -> tuple[tuple[str, str], ...]:
     """Letters and pattern of each spelling of an identity."""
     plain, folded = spellings(identity)
     forms = []
-    for spelt in (plain, folded if len(letters_of(folded)) > MIN_LENGTH else plain):
+    for spelt in dict.fromkeys((plain, folded if len(letters_of(folded)) > MIN_LENGTH else plain)):
         letters = letters_of(spelt)
-        beside = r"\d" if letters.isdigit() and len(letters) >= _MIN_GLUED_DIGITS else r"[^\W_]"
-        words = [word for word in spelt.split("^") if word]
-        has_initial = letters.isalpha() and len(words) > 1 and length_of(words[-1]) == 1  # "Tim E", not "time"
-        parts = (r"[\W_]+" if has_initial else r"[\W_]*").join(map(re.escape, words))
-        forms.append((letters, rf"(?<!{beside}){parts}(?!{beside})"))
+        beside = r"[^\W\d_]"
+        if re.search(r"\d", letters):
+            beside = r"\d" if letters.isdigit() and len(letters) >= _MIN_GLUED_DIGITS else r"[^\W_]"
+        is_uid = re.fullmatch(r"\d+(?:\.\d+){2,}", spelt)  # its points are points
+        words = [re.escape(spelt)] if is_uid else re.findall(r"[^\W_]+", spelt)
+        parts = r"[\W_]*".join(words)
+        within_words = letters and length_of(letters) == 2 * len(letters)  # Chinese, Japanese, Korean
+        forms.append((letters, parts if within_words else rf"(?<!{beside}){parts}(?!{beside})"))
     return tuple(forms)
 
 
-def _holds(text: str, letters: str, pattern: str, min_glued: int, *, is_whole: bool) -> bool:
-    if re.search(pattern, text):
-        return True
-    if letters.isdigit() or length_of(letters) < min_glued or is_whole:
-        return False
-    return any(letters in word and word not in COMMON | _DEVICE_SPELLINGS for word in re.split(r"[\W_]+", text))
+def _holds(text: str, letters: str, pattern: str, min_glued: int, parts: Sequence[str]) -> bool:
+    known = _spellings_of("known")
+    is_pair = len(parts) > 1
+    has_initial = any(length_of(part) == 1 for part in parts)
+    if any(not has_initial or match[0] not in known for match in re.finditer(pattern, text)):
+        return True  # not "time" for Tim E
+    if letters.isdigit():
+        return len(letters) > _MIN_GLUED_DIGITS and letters in text
+    if length_of(letters) < min_glued or (is_pair and any(length_of(part) < MIN_LENGTH for part in parts)):
+        return False  # a pair with a short part is no part of a word (Ge^Ma of "image")
+    return any(letters in word and word not in known for word in re.split(r"[\W_]+", text))
 
 
 def _is_date(identity: str) -> bool:
     """True for eight digits that are a date of the Gregorian, Persian, Islamic or Buddhist calendar."""
     return re.fullmatch(r"(1[389]|14|20|25)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", identity) is not None
+
+
+@cache
+def _word_of_month(month: int) -> str:
+    """Pattern of a name of a month, but no word of the table with the same beginning (CERVICAL, SPACE, MAIN)."""
+    begins = identity_words().months[month]
+    others = sorted(word for word in _spellings_of("known") if word.startswith(begins) and word.isalpha())
+    no_other = rf"(?!(?:{'|'.join(others)})(?![^\W\d_]))" if others else ""
+    return rf"{no_other}(?:{'|'.join(begins)})[^\W\d_]{{0,12}}"
 
 
 @lru_cache(maxsize=256)
@@ -235,15 +213,16 @@ def date_pattern(date: str) -> re.Pattern[str]:
     >>> pattern.search("12024-03-051"), pattern.search("2024-03-15")
     (None, None)
     """
-    year, month, day = date[:4], date[4:6], date[6:]
-    y, m, d = rf"(?:{year}|'?{year[2:]})", f"0?{int(month)}", f"0?{int(day)}"
-    name = f"(?:{_MONTHS[int(month) - 1]})[^\\W\\d_]{{0,12}}"
+    year, short, month, day = date[:4], date[2:4], date[4:6], date[6:]
+    y, m, d = rf"(?:{year}|'?{short})", f"0?{int(month)}", f"0?{int(day)}"
+    name = _word_of_month(int(month) - 1)
     some, gap = r"[\W_]{0,5}", r"(?:[\W_]{1,5}|\s?[年月년월]\s?)"
     th, of = "(?:ST|ND|RD|TH)?", rf"(?:[^\W\d_]{{1,3}}{gap})?"  # of, de, del
     forms = (
-        f"{year}{month}{day}", f"{day}{month}{year}", f"{month}{day}{year}", f"{year}{day}{month}",
+        *(form for one in (year, short) for form in (f"{one}{month}{day}", f"{day}{month}{one}", f"{month}{day}{one}")),
+        f"{year}{day}{month}",
         f"{y}{gap}{m}{gap}{d}", f"{year}{gap}{d}{gap}{m}", f"{d}{gap}{m}{gap}{y}", f"{m}{gap}{d}{gap}{y}",
-        f"{d}{th}{some}{of}(?:{name}|{_ROMAN[int(month) - 1]}){some}{of}{y}",
-        f"{name}{some}{d}{th}{gap}{y}", f"{year}{some}{name}{some}{d}",
+        rf"{d}{th}{some}{of}(?:{name}|{_ROMAN[int(month) - 1]}(?![^\W\d_])){some}{of}{y}",
+        f"{name}{some}{d}{th}{gap}{of}{y}", f"{name}{day}{y}", f"{y}{some}{of}{name}{some}{d}",
     )  # fmt: skip
     return re.compile(rf"(?<!\d)(?:{'|'.join(forms)})(?!\d)")

@@ -29,9 +29,10 @@ class JobKind(StrEnum):
     QUALITY = "quality"
     RUN = "run"
     TABLES = "tables"
+    IMAGES = "displayed images"
 
 
-LONG: Final = frozenset({JobKind.RUN, JobKind.TABLES})
+LONG: Final = frozenset({JobKind.RUN, JobKind.TABLES, JobKind.IMAGES})
 """Jobs that may take hours. Another process does them, so that no upload waits for them."""
 SHORT: Final = frozenset(JobKind) - LONG
 """The other jobs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, case, func, select
 from sqlalchemy.orm import Session
 
 from mri_pipeline.registry.audit import AuditAction, utc_now
@@ -199,7 +199,7 @@ class Jobs:
             return bool(session.scalar(of_kinds))
 
     def take(self, kinds: Collection[JobKind]) -> Job | None:
-        """Start the oldest waiting job.
+        """Start the oldest waiting job; displayed images come last.
 
         Only one process takes jobs of these kinds. A job that is marked as running was therefore interrupted: it waits
         again, or fails after `MOST_ATTEMPTS` (a job of `LONG` after `MOST_ATTEMPTS_LONG`).
@@ -221,7 +221,8 @@ class Jobs:
                 else:
                     _end(session, row, JobState.FAILED, _UPLOAD_INTERRUPTED if row.size_bytes else _INTERRUPTED)
             waiting = of_kinds.where(JobRow.state == JobState.WAITING.value)
-            taken = session.scalar(waiting.order_by(JobRow.created_at, JobRow.code).limit(1))
+            last = case((JobRow.kind == JobKind.IMAGES.value, 1), else_=0)
+            taken = session.scalar(waiting.order_by(last, JobRow.created_at, JobRow.code).limit(1))
             if taken is None:
                 return None
             taken.state, taken.started_at = JobState.RUNNING.value, utc_now()

@@ -46,7 +46,7 @@ def run(
 ) -> None:
     """Analyse all subjects with new scans. An interrupted run resumes. A failed subject does not stop the others."""
     from reading_centre.use_cases.analysis.run import plan_run, run_trial
-    from reading_centre.use_cases.reading.prepare import prepare_images
+    from reading_centre.use_cases.reading.prepare import prepare_after_run
     from workflows.executors import Execution
 
     chosen = tuple(subject or ())
@@ -74,4 +74,4 @@ def run(
     try:
         report_batch(outcome, as_json=as_json)
     finally:
-        prepare_images(trial)
+        prepare_after_run(trial)

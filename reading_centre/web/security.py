@@ -79,6 +79,9 @@ class Guard:
 def _add_headers(headers: MutableHeaders, scope: Scope) -> None:
     for name, value in HEADERS.items():
         headers[name] = value
+    for name in ("ETag", "Last-Modified"):  # of a downloaded file: nothing is cached, and they tell its time
+        if name in headers:
+            del headers[name]
     if not (scope["path"].startswith(STATIC) and "Cache-Control" in headers):
         headers["Cache-Control"] = "no-store"
     if scope["scheme"] == "https":

@@ -11,8 +11,10 @@ from pydicom.sequence import Sequence
 from mri_pipeline.core.errors import IdentityError
 from mri_pipeline.intake.deidentify import Blinding, deidentify
 from mri_pipeline.intake.identities import original_identities
+from mri_pipeline.intake.identity_words import identity_words
 from mri_pipeline.intake.leaks import date_pattern, scan_text
 from tests.unit import dicom_factory as factory
+from tests.unit.identity_cases import FOUND, NOT_FOUND
 
 SMALL = replace(factory.T1_GD, shape=(16, 12, 2))
 BLINDING = Blinding("AB12", b"0123456789abcdef")
@@ -213,3 +215,35 @@ def test_the_digits_of_a_part_of_a_number_are_found(number):
     original, kept = Dataset(), Dataset()
     original.PatientID, kept.SeriesDescription = number, "345678_t1"
     assert scan_text(kept, original_identities(original, "AB12")).found
+
+
+@pytest.mark.parametrize("case", FOUND, ids=str)
+@pytest.mark.requirement("INTAKE-04")
+def test_what_the_browser_finds_is_found(case):
+    assert found_in(*case)
+
+
+@pytest.mark.parametrize("case", NOT_FOUND, ids=str)
+def test_what_the_browser_lets_pass_is_let_pass(case):
+    assert not found_in(*case)
+
+
+def found_in(identifying, element, text):
+    original, kept = Dataset(), Dataset()
+    for keyword, value in identifying.items():
+        setattr(original, keyword, value)
+    setattr(kept, element, text)
+    return scan_text(kept, original_identities(original, "AB12")).found
+
+
+def test_no_word_of_mr_is_a_month():
+    """Else "t2_tra_64" is a day in April 1964, and "cervical" one in June."""
+    words = identity_words()
+    tried = [
+        (f"1964{month:02}12", f"{text} {word} 64")
+        for month in range(1, 13)
+        for word in words.known
+        if word.isalpha() and word not in words.placeholders
+        for text in ("12", "T2 12")
+    ]
+    assert [one for one in tried if date_pattern(one[0]).search(one[1])] == []

@@ -1,9 +1,12 @@
 """Adjudication in the browser: both reads as A and B, and the same read as by export and import."""
 
+import re
 import shutil
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.layout import Trial
@@ -19,6 +22,7 @@ from reading_centre.use_cases.reading.signature import finish_signed
 from reading_centre.use_cases.tables.trial_tables import write_trial_tables
 from reading_centre.use_cases.trial.audit_verify import verify_trial
 from reading_centre.web import reading_api
+from reading_centre.web.app import create_app
 from tests.unit.reading_trial import (
     copy_of,
     decide,
@@ -29,6 +33,8 @@ from tests.unit.reading_trial import (
     visits_of,
     write_rows,
 )
+from tests.unit.test_web_access import endpoints
+from tests.unit.test_web_baseline import BODY, FORM, HEADERS, JSON, SEGMENT, TEXT
 from tests.unit.web_trial import PASSWORDS, Desk, browser, opened_room, write_web_trial
 
 SUBJECT = "BENCH000"
@@ -340,3 +346,68 @@ def test_the_code_of_an_adjudication_is_of_its_own(trial, room, desk):
     codes = {reading_code(key, SUBJECT, "wk04", purpose) for purpose in ReadPurpose}
     assert desk.url.rsplit("/", 1)[1] not in codes
     assert len(codes) == 3
+
+
+# --- requests of any content at a real adjudication ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def opened_case(original, tmp_path_factory):
+    with opened_room(copy_of(original, tmp_path_factory.mktemp("any"))) as room:
+        yield room, desk_of(room, "wk12")
+
+
+PARTS = {"pane": "read_A_flair", "kind": "T2", "name": "A"}
+
+
+def reading_endpoints(room):
+    return sorted(one for one in endpoints(create_app(room)) if "{assignment}" in one[1])
+
+
+def target_of(desk, path, **parts):
+    known = {"assignment": desk.url.rsplit("/", 1)[1], **PARTS, **parts}
+    return re.sub(r"{(\w+)}", lambda part: known[part[1]], path)
+
+
+def test_every_address_of_an_adjudication_is_reached(opened_case):
+    room, desk = opened_case
+    pane = next(one["volume"] for one in desk.case["panes"])
+    for method, path in reading_endpoints(room):
+        if method == "GET":
+            expected = 403 if "previous" in path else 200  # an adjudicator sees no previous visit
+            assert desk.client.get(target_of(desk, path, pane=pane)).status_code == expected, path
+
+
+def test_no_request_at_an_adjudication_is_answered_by_a_fault(opened_case):
+    room, desk = opened_case
+    known, statuses = reading_endpoints(room), set()
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(data=st.data())
+    def ask(data):
+        method, path = data.draw(st.sampled_from(known))
+        parts = {part: data.draw(st.just(value) | SEGMENT) for part, value in PARTS.items()}
+        body = {"json": data.draw(OPERATION | BODY)} if data.draw(st.booleans()) else {"data": data.draw(FORM)}
+        headers = {"X-Client": desk.tab} | data.draw(HEADERS)
+        answer = desk.client.request(
+            method, target_of(desk, path, **parts), headers=headers, **({} if method == "GET" else body)
+        )
+        assert answer.status_code < 500, answer.text
+        statuses.add((method, answer.status_code))
+        assert desk.client.get(f"{desk.url}/case").status_code == 200
+
+    ask()
+    assert {("GET", 200), ("POST", 422)} <= statuses
+    desk.lease()
+    take(desk, asked(desk)[0], "A")  # the case goes on
+
+
+OPERATION = st.fixed_dictionaries(
+    {"number": st.integers(0, 9), "op": st.sampled_from(["decide", "voxels", "change", "retype", "undo"])},
+    optional={
+        "kind": st.sampled_from(["T2", "GEL", "BH", "x"]), "lesion": st.integers(-1, 70000),
+        "decision": st.sampled_from(["accept", "reject", "A", "B", None]), "old": JSON, "reason": TEXT,
+        "runs": st.lists(st.lists(st.integers(-5, 2**40), max_size=5), max_size=3), "change": TEXT,
+    },
+)  # fmt: skip
+"""What looks like an operation."""

@@ -15,6 +15,7 @@ from reading_centre.use_cases.uploads.quarantine import list_quarantine
 from reading_centre.use_cases.uploads.waiting import WaitingUpload
 from reading_centre.web.access import COOKIE
 from reading_centre.web.app import create_app
+from reading_centre.web.security import MOST_BYTES
 from tests.unit.office_trial import STAFF, write_office_trial
 from tests.unit.reading_trial import edit_protocol
 from tests.unit.test_web_access import endpoints
@@ -92,7 +93,50 @@ def test_the_real_things_are_reached(room, clients, real):
 
 @pytest.fixture(scope="module")
 def clients(room):
-    return {person: browser(room, person) for person in PEOPLE}
+    """A browser for each person. Every answer in this module is checked, those to requests of any content as well."""
+    found = {person: browser(room, person) for person in PEOPLE}
+    for client in found.values():
+        client.event_hooks["response"].append(lambda answer: check_answer(answer, room))
+    return found
+
+
+TYPES = {
+    "text/html; charset=utf-8", "application/json", "text/plain; charset=utf-8", "text/css; charset=utf-8",
+    "text/javascript; charset=utf-8", "image/svg+xml", "application/octet-stream", "text/csv; charset=utf-8",
+    "application/offset+octet-stream",
+}  # fmt: skip
+
+
+def check_answer(answer, room):
+    """The passive rules of the baseline: headers, cookies, caches, types, error pages, and what they tell."""
+    answer.read()
+    headers, where = answer.headers, (answer.request.method, str(answer.url), answer.status_code)
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy, where
+    assert not re.search(r"unsafe|\*|data:|http:", policy), where
+    assert {"frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"} <= set(policy.split("; ")), where
+    assert headers["x-content-type-options"] == "nosniff", where
+    assert headers["x-frame-options"] == "DENY", where
+    assert headers["referrer-policy"] == "no-referrer", where
+    assert {"cross-origin-opener-policy", "cross-origin-resource-policy", "permissions-policy"} <= set(headers), (
+        where
+    )
+    assert not {"server", "x-powered-by", "access-control-allow-origin", "etag", "last-modified"} & set(headers), (
+        where
+    )
+    assert headers["cache-control"] == "no-store", where
+    if answer.content:
+        assert headers["content-type"] in TYPES, (where, headers["content-type"])
+    for location in headers.get_list("location"):
+        assert re.match(r"/(?![/\\])", location), (where, location)  # no other site
+    for cookie in headers.get_list("set-cookie"):
+        assert {"httponly", "samesite=strict", "path=/"} <= set(cookie.lower().split("; ")), where
+    if answer.status_code >= 400:
+        assert not LEAKS.search(answer.text), where
+    assert str(room.trial.root) not in answer.text, where
+    assert "index of" not in answer.text.lower(), where  # no list of a folder
+    if headers.get("content-type", "").startswith("text/html"):
+        check_page(answer.text, where)
 
 
 def paths(room):
@@ -112,36 +156,16 @@ def paths(room):
 
 
 def test_headers_cookies_caches_and_error_pages(room, clients):
-    """Each page and each fault, for each person."""
+    """Each page and each fault, for each person; the answers are checked as they come (`clients`)."""
     for person, client in clients.items():
         for path in paths(room):
-            if path == "/logout":
-                continue
-            answer = client.get(path)
-            headers, where = answer.headers, (person, path, answer.status_code)
-            policy = headers["content-security-policy"]
-            assert "default-src 'none'" in policy, where
-            assert not re.search(r"unsafe|\*|data:|http:", policy), where
-            assert {"frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"} <= set(
-                policy.split("; ")
-            ), where
-            assert headers["x-content-type-options"] == "nosniff", where
-            assert headers["x-frame-options"] == "DENY", where
-            assert headers["referrer-policy"] == "no-referrer", where
-            assert {"cross-origin-opener-policy", "cross-origin-resource-policy", "permissions-policy"} <= set(
-                headers
-            )
-            assert not {"server", "x-powered-by", "access-control-allow-origin", "etag"} & set(headers), where
-            assert headers["cache-control"] == "no-store", where
-            assert answer.status_code < 500, where
-            if answer.status_code >= 400:
-                assert not LEAKS.search(answer.text), where
-                assert str(room.trial.root) not in answer.text, where
-            if answer.text and "text/html" in headers.get("content-type", ""):
-                assert "charset=utf-8" in headers["content-type"], where
-                check_page(answer.text, where)
-            for cookie in headers.get_list("set-cookie"):
-                assert {"httponly", "samesite=strict"} <= set(cookie.lower().split("; ")), where
+            if path != "/logout":
+                assert client.get(path).status_code < 500, (person, path)
+        for folder in ("/static/", "/static/upload/", "/office/", "/office/tables/", "/api/", "/site/reports/"):
+            assert client.get(folder).status_code in {303, 307, 403, 404}, (person, folder)
+    assert clients[""].post("/login", data={"login": "x", "password": "y"}).status_code == 401
+    for size in (100, MOST_BYTES + 1):
+        assert clients["DM"].post("/login", content=b"x" * size).status_code == (401 if size == 100 else 413)
 
 
 def check_page(text, where):

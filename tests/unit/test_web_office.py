@@ -20,7 +20,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol, parse_protocol
 from mri_pipeline.registry import Registry, ScannerFacts
 from mri_pipeline.registry.audit import AuditAction
-from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind
+from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind, JobState
 from reading_centre.use_cases.office.visits import site_overview, totals
 from reading_centre.use_cases.tables.trial_tables import WrittenTables
 from reading_centre.use_cases.trial.init import init_trial
@@ -195,7 +195,7 @@ def test_reads_and_the_rate_of_adjudication(room, manager):
     assert "R2: confirmed, compared" in text
     rate = '<th scope="row">R1-R2</th><td class="number">2</td><td class="number">1</td><td class="number">50.0 %</td>'
     assert rate in text
-    assert "max gel count difference (1)" in text
+    assert "number of GEL (1)" in text
     assert "No report was written yet." in text
 
 
@@ -491,9 +491,59 @@ def test_runs_and_tables_are_ordered_and_done_by_a_process_of_their_own(room, ma
     assert "Sub-D: out of memory." in text
     assert 'class="state waits">done, 2 subjects failed<' in text
     states = {job.kind: (job.state, job.account) for job in room.registry.jobs.latest()}
-    assert states == {"run": ("done", "DM"), "tables": ("failed", "DM")}  # no analysis has results
+    assert states == {
+        "run": ("done", "DM"), "tables": ("failed", "DM"),  # no analysis has results
+        "displayed images": ("done", "DM"),
+    }  # fmt: skip
     assert [e.reader for e in room.registry.audit_entries("job failed")] == ["DM"]
     assert manager.get("/office/analysis").text.count("/office/jobs/") >= 2
+
+
+def test_a_run_ends_before_its_displayed_images_are_made(room, manager):
+    page = manager.post("/office/analysis/run").headers["location"]
+    seen = []
+
+    def prepare(_folder):
+        seen.append({job.kind: job.state for job in room.registry.jobs.latest()})
+        raise RuntimeError
+
+    with (
+        mock.patch("reading_centre.use_cases.analysis.run.run_trial", return_value=BATCH),
+        mock.patch("reading_centre.use_cases.uploads.job_work.refresh_reports"),
+        mock.patch("reading_centre.use_cases.uploads.job_work.prepare_images", prepare),
+    ):
+        do_jobs(room.trial.root, Lane.LONG)
+    assert seen == [{"run": "done", "displayed images": "running"}]
+    assert ">done, 2 subjects failed<" in manager.get(page).text
+    (images,) = [job for job in room.registry.jobs.latest() if job.kind == "displayed images"]
+    assert images.state == "failed"
+    assert ">failed<" in manager.get(f"/office/jobs/{images.code}").text
+
+
+def test_tables_and_a_later_run_do_not_wait_for_displayed_images(room):
+    jobs = room.registry.jobs
+    for kind in (JobKind.IMAGES, JobKind.RUN, JobKind.TABLES):
+        jobs.order(kind, account="DM", once=True)
+    taken = []
+    while (job := jobs.take(LONG)) is not None:
+        jobs.end(job.code, JobState.DONE, {})
+        taken.append(job.kind)
+    assert (set(taken[:2]), taken[2]) == ({JobKind.RUN, JobKind.TABLES}, JobKind.IMAGES)
+
+
+def test_a_run_that_is_killed_after_the_order_of_its_images_orders_them_once(room, manager):
+    manager.post("/office/analysis/run")
+    with (
+        mock.patch("reading_centre.use_cases.analysis.run.run_trial", return_value=BATCH),
+        mock.patch("reading_centre.use_cases.uploads.job_work.refresh_reports"),
+    ):
+        killed = mock.patch("mri_pipeline.registry.jobs.Jobs.end", side_effect=KeyboardInterrupt)
+        with killed, pytest.raises(KeyboardInterrupt):
+            do_jobs(room.trial.root, Lane.LONG)
+        do_jobs(room.trial.root, Lane.LONG)
+    assert sorted((job.kind.value, job.state.value) for job in room.registry.jobs.latest()) == [
+        ("displayed images", "done"), ("run", "done"),
+    ]  # fmt: skip
 
 
 BATCH = BatchOutcome((
@@ -547,7 +597,9 @@ def test_an_order_waits_in_one_step_and_its_wishes_are_in_the_registry(room, man
     assert write.call_args.kwargs == {"provisional": True}
     assert run.call_args.kwargs == {"only_failed": True}
     ordered = {e.details["kind"]: e.details.get("wishes") for e in room.registry.audit_entries("job ordered")}
-    assert ordered == {"run": {"only_failed": True}, "tables": {"provisional": True}, "quality": None}
+    assert ordered == {
+        "run": {"only_failed": True}, "tables": {"provisional": True}, "quality": None, "displayed images": None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("step", ["folder", "job"])

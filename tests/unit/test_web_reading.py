@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Thread
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mri_pipeline.core.anatomy import Location
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import Contrast
@@ -35,7 +37,8 @@ from reading_centre.use_cases.reading.export_reads import export_reads
 from reading_centre.use_cases.reading.images import CACHE, CaseImages
 from reading_centre.use_cases.reading.import_reads import import_reads
 from reading_centre.use_cases.reading.lock import Proof, lock_reads, unlock_read
-from reading_centre.use_cases.reading.prepare import prepare_images
+from reading_centre.use_cases.reading.opening import Opener
+from reading_centre.use_cases.reading.prepare import prepare_after_run, prepare_images
 from reading_centre.use_cases.reading.signature import finish_signed
 from reading_centre.use_cases.trial.audit_verify import _readings, verify_trial
 from reading_centre.use_cases.trial.staging import only_writer
@@ -260,7 +263,58 @@ def test_a_run_prepares_the_images_of_the_visits_to_be_read(trial, room, monkeyp
     assert prepare_images(trial.root) == 6
     assert {path.name for path in folder.iterdir()} == before
     trial.protocol_file.write_text("no protocol")
-    assert prepare_images(trial.root) == 0  # a finished run stays one
+    prepare_after_run(trial.root)  # a finished run stays one
+    assert {path.name for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "kept"),
+    [
+        ("order_of_visits_known = false\nrereads_percent = 0", False),
+        ("order_of_visits_known = true\nrereads_percent = 0", True),  # beside the next visit
+        ("order_of_visits_known = false\nrereads_percent = 100", True),
+    ],
+)
+def test_the_images_of_a_locked_visit_stay_while_somebody_has_still_to_see_them(trial, room, setting, kept):
+    (trial.work / CACHE).mkdir(parents=True)
+    desk = desk_of(room, "wk04")
+    desk.lease()
+    desk.decide_all()
+    assert sign(desk).status_code == 200
+    text = re.sub(r"(order_of_visits_known|rereads_percent) = .*\n", "", trial.protocol_file.read_text())
+    trial.protocol_file.write_text(text.replace("[reading]\n", f"[reading]\n{setting}\n"))
+    item = item_from_derivatives(trial.derivatives, SUBJECT, "wk04")
+    with opened(trial) as registry:
+        opener = Opener(trial, load_protocol(trial.protocol_file), registry)
+        files = opener.images_of(item.subject, item.visit).files()
+    assert all(path.is_file() for path in files)
+    prepare_images(trial.root)
+    assert {path.is_file() for path in files} == {kept}
+
+
+def test_no_image_is_removed_while_the_files_of_a_visit_cannot_be_looked_at(trial, room):
+    desk_of(room, "wk04").get("case")
+    (other := trial.work / CACHE / "of an earlier canvas").write_bytes(b"x")
+    with mock.patch.object(Opener, "images_of", side_effect=PermissionError):
+        assert prepare_images(trial.root) == 0
+    assert other.is_file()
+    assert prepare_images(trial.root) == 7
+    assert not other.is_file()
+
+
+def test_a_visit_without_its_files_keeps_no_other_from_its_images(trial, room):
+    """An open case of a damaged visit, and a locked visit to be read again whose files are missing."""
+    edit_protocol(trial, "readers = 1", "readers = 1\nrereads_percent = 100")
+    desk = desk_of(room, "wk04")
+    desk.lease()
+    desk.decide_all()
+    assert sign(desk).status_code == 200
+    desk_of(room, "wk12").get("case")
+    for visit in ("wk04", "wk12"):
+        item_from_derivatives(trial.derivatives, SUBJECT, visit).images[Contrast.FLAIR].unlink()
+    (other := trial.work / CACHE / "of an earlier canvas").write_bytes(b"x")
+    assert prepare_images(trial.root) == 5
+    assert not other.is_file()
 
 
 def test_a_cached_image_that_cannot_be_read_is_made_again(trial, room):

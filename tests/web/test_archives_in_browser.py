@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pydicom
 import pytest
 from playwright._impl._driver import compute_driver_executable
 
@@ -31,7 +32,8 @@ const read = await filesOfArchive(file, () => {}).then(
   (error) => `${error.name}: ${error.message}`);
 const chosen = await Chosen.of([{ file, path }], await identityOf(JSON.parse(site)), () => {});
 writeFileSync(`${path}.sent`, Buffer.from(await chosen.blob.arrayBuffer()));
-console.log(JSON.stringify({ read, text: chosen.text, whole: chosen.whole, content: chosen.content }));
+console.log(JSON.stringify({ read, text: chosen.text, whole: chosen.whole, content: chosen.content,
+  left: chosen.left, notCleaned: chosen.notCleaned, canBeSent: chosen.canBeSent }));
 """
 FILES = {
     "one/deep/Ärztin 1.dcm": random.Random(1).randbytes(70_000),
@@ -257,3 +259,52 @@ def test_an_archive_with_a_file_that_cannot_be_cleaned_is_sent_as_it_is(tmp_path
     assert found["whole"] == 1
     assert "a DICOM file in it cannot be read here" in found["text"]
     assert Path(f"{path}.sent").read_bytes() == path.read_bytes()
+
+
+def test_what_is_not_sent_is_listed_with_its_reason(tmp_path, original):  # noqa: F811
+    """A digit of the class that was damaged, too: it must not be left out in silence."""
+    slice_, screen, damaged, burned = (
+        original.with_name(f"{name}.dcm") for name in ("a", "screen", "damaged", "text")
+    )
+    slice_.write_bytes(original.read_bytes())
+    for path, values in (
+        (screen, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "SeriesInstanceUID": "1.2.3.99"}),
+        (damaged, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}),
+        (burned, {"BurnedInAnnotation": "YES", "SeriesInstanceUID": "1.2.3.98"}),
+    ):
+        dataset = pydicom.dcmread(original)
+        for keyword, value in values.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(path)
+    files = {path.name: path.read_bytes() for path in (slice_, screen, damaged, burned)}
+    found = in_browser(zip_of(tmp_path / "scan.zip", files))
+    assert (found["whole"], found["notCleaned"]) == (0, [])
+    assert found["text"].startswith("1 file, ")
+    assert {one["path"]: one["why"] for one in found["left"]} == {
+        "screen.dcm": "no MR image, by its class (screenshot)",
+        "damaged.dcm": "no MR image, by its class (CT image), "
+        "but other images of its series are sent: it may be damaged",
+        "text.dcm": "text within the image, by its header",
+    }
+
+
+def test_an_identity_in_a_text_is_listed_with_its_element_and_series(tmp_path, original):  # noqa: F811
+    dataset = pydicom.dcmread(original)
+    dataset.SeriesDescription, dataset.SeriesNumber = "t2 Mustermann", 7
+    dataset.save_as(original.with_name("b"))
+    files = {"a": original.read_bytes(), "b": original.with_name("b").read_bytes()}
+    found = in_browser(zip_of(tmp_path / "scan.zip", files))
+    assert (found["whole"], found["left"]) == (1, [])
+    place = "Series description (0008,103E) of series 7"
+    assert found["notCleaned"] == [{"path": "b", "why": f"a description holds patient data: {place}"}]
+    assert "Mustermann" not in json.dumps(found["notCleaned"])
+
+
+def test_if_nothing_is_sent_the_reasons_are_listed(tmp_path, original):  # noqa: F811
+    dataset = pydicom.dcmread(original)
+    dataset.BurnedInAnnotation = "YES"
+    dataset.save_as(original)
+    found = in_browser(zip_of(tmp_path / "scan.zip", {"a": original.read_bytes()}))
+    assert (found["canBeSent"], found["left"]) == (
+        False, [{"path": "a", "why": "text within the image, by its header"}]
+    )  # fmt: skip

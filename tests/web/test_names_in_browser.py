@@ -31,27 +31,31 @@ from mri_pipeline.intake.allowed import GROUPS, KEPT, MOMENTS, UIDS
 from mri_pipeline.intake.deidentify import Blinding, deidentify
 from mri_pipeline.intake.facts import ObjectKind
 from mri_pipeline.intake.header_worker import read_one
-from mri_pipeline.intake.identities import COMMON, IDENTIFYING, PLACEHOLDERS
+from mri_pipeline.intake.identities import IDENTIFYING
+from mri_pipeline.intake.identity_words import word_table
+from tests.unit import identity_cases
 from tests.unit.dicom_factory import FLAIR, write_series
 from tests.unit.enhanced_factory import EnhancedSpec, texture, write_enhanced
 
 STATIC = Path(__file__).parents[2] / "reading_centre" / "web" / "static" / "upload"
-SITE = {"key": "00ff" * 16, "placeholders": sorted(PLACEHOLDERS), "common": sorted(COMMON)}
+SITE = {"key": "00ff" * 16, **word_table()}
 KEY = b"0123456789abcdef"
 RUN = """
 import { readFileSync, writeFileSync } from 'node:fs';
 const [modules, site, ...paths] = process.argv.slice(1);
-const { withoutNames, UnreadError } = await import(`${modules}/dicom.js`);
+const { withoutNames } = await import(`${modules}/dicom.js`);
+const { LeftOutError, UnreadError } = await import(`${modules}/unread.js`);
 const { identityOf } = await import(`${modules}/identity.js`);
 const identity = await identityOf(JSON.parse(site));
 const answers = [];
 for (const path of paths) {
   try {
-    const blob = await withoutNames(new File([readFileSync(path)], 'one'), identity);
-    if (blob) writeFileSync(`${path}.clean`, Buffer.from(await blob.arrayBuffer()));
-    answers.push(blob ? 'cleaned' : 'left out');
+    const { blob } = await withoutNames(new File([readFileSync(path)], 'one'), identity);
+    writeFileSync(`${path}.clean`, Buffer.from(await blob.arrayBuffer()));
+    answers.push('cleaned');
   } catch (error) {
-    answers.push(error instanceof UnreadError ? `unread: ${error.message}` : `fault: ${error.stack}`);
+    const known = error instanceof UnreadError ? `unread: ${error.message}` : `fault: ${error.stack}`;
+    answers.push(error instanceof LeftOutError ? 'left out' : known);
   }
 }
 console.log(JSON.stringify(answers));
@@ -420,6 +424,19 @@ def test_a_file_with_an_identity_in_a_text_that_is_sent_is_not_cleaned(original)
     assert dict(zip(map(str, HIDDEN_IN_TEXTS), in_browser(*paths), strict=True)) == dict.fromkeys(
         map(str, HIDDEN_IN_TEXTS), HELD
     )
+
+
+@pytest.mark.parametrize("expected", ["FOUND", "NOT_FOUND"])
+def test_the_browser_finds_what_the_reading_centre_finds(original, expected):
+    """The same cases as in `tests.unit.test_intake_leaks`, with the same answers."""
+    blank = dict.fromkeys(("PatientName", "PatientID", "PatientBirthDate"), "")
+    cases = getattr(identity_cases, expected)
+    paths = [
+        with_values(original, number, SpecificCharacterSet="ISO_IR 192", **blank | identifying | {element: text})
+        for number, (identifying, element, text) in enumerate(cases)
+    ]
+    answers = dict(zip(map(str, cases), in_browser(*paths), strict=True))
+    assert answers == dict.fromkeys(answers, HELD if expected == "FOUND" else "cleaned")
 
 
 @pytest.mark.parametrize("charset", ["ISO_IR 100", "ISO_IR 192"])

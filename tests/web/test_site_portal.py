@@ -154,6 +154,10 @@ def test_no_name_leaves_the_browser(person, office, scans, tmp_path):
     named = ingest_trial.upload(tmp_path / "named")  # the name of the patient is in the protocol name
     page.set_input_files("#folder", named)
     expect(page.get_by_label("48 files are not cleaned in this browser")).to_be_visible()
+    expect(page.locator("#listed")).to_contain_text(
+        "Names cannot be removed from any file, because of these files"
+    )
+    expect(page.locator("#listed")).to_contain_text("patient data: Protocol name (0018,1030) of series ")
     send(page)
     page.wait_for_timeout(300)
     assert page.url.endswith("/site/upload")
@@ -169,7 +173,8 @@ def test_no_name_leaves_the_browser(person, office, scans, tmp_path):
     screenshot.save_as(folder / "screenshot")
     page.set_input_files("#folder", folder)
     expect(page.locator("#chosen")).to_contain_text("removed from 48 files")
-    expect(page.locator("#chosen")).to_contain_text("1 file is not sent")
+    expect(page.locator("#listed")).to_contain_text("1 file is not sent")
+    expect(page.locator("#listed")).to_contain_text("no MR image, by its class (screenshot)")
     send(page)
     verdict(page)
     names = [name.upper() for name in ingest_trial.IDENTITIES[:4]]  # without the date of the scan

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.layout import Trial
@@ -9,11 +11,10 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.reading.items import ReadingItem, item_from_derivatives
 from mri_pipeline.reading.worklist import is_drawn
-from mri_pipeline.registry import Registry, ScanState, VisitState
+from mri_pipeline.registry import Registry, ScanState, SubjectState, VisitState
+from mri_pipeline.registry.assignment_records import AssignmentState
 from mri_pipeline.registry.reads import refusal_of
-from reading_centre.use_cases.reading.known_reads import (
-    rereads_of,
-)
+from reading_centre.use_cases.reading.known_reads import rereads_of
 
 
 def rereads_for(trial: Trial, protocol: Protocol, registry: Registry, reader: str) -> list[ReadingItem]:
@@ -31,13 +32,37 @@ def rereads_for(trial: Trial, protocol: Protocol, registry: Registry, reader: st
     -------
     list of ReadingItem
     """
+    return [
+        item_from_derivatives(trial.derivatives, subject, visit)
+        for subject, visit in drawn_for(trial, protocol, registry, reader, registry.state().subjects)
+    ]
+
+
+def drawn_for(
+    trial: Trial, protocol: Protocol, registry: Registry, reader: str, subjects: Iterable[SubjectState]
+) -> list[tuple[str, str]]:
+    """As `rereads_for`, without looking at the files.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    registry : Registry
+    reader : str
+        Code of the reader.
+    subjects : iterable of SubjectState
+
+    Returns
+    -------
+    list of (subject, visit)
+    """
     percent = protocol.reading.rereads_percent
     if not reader or not percent or protocol.reader(reader).role is not Role.READER:
         return []
     key, again = Sealed.open(trial).secret("reading"), rereads_of(registry, reader)
     return [
-        item_from_derivatives(trial.derivatives, subject.code, visit.visit)
-        for subject in registry.state().subjects
+        (subject.code, visit.visit)
+        for subject in subjects
         for visit in subject.visits
         if visit.scan is ScanState.ANALYSED
         and (own := visit.by(reader)) is not None
@@ -69,3 +94,37 @@ def awaits_read(visit: VisitState, reader: str, role: Role, protocol: Protocol) 
     if role is Role.ADJUDICATOR:
         return visit.disputed
     return refusal_of(visit.reads, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers) is None
+
+
+def visits_to_show(trial: Trial, protocol: Protocol, registry: Registry) -> set[tuple[str, str]]:
+    """The analysed visits that somebody has still to read, and those that are shown beside them.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    registry : Registry
+
+    Returns
+    -------
+    set of (subject, visit)
+        Without a locked read, in an open case, or to be read a second time. If readers may know the order of the
+        visits, the previous visit of each as well.
+    """
+    cases = {
+        (one.subject, one.visit)
+        for reader in protocol.readers
+        for one in registry.assignments.of_reader(reader.code)
+        if one.state is AssignmentState.OPEN
+    }
+    subjects = registry.state().subjects
+    for reader in protocol.readers:
+        cases |= set(drawn_for(trial, protocol, registry, reader.code, subjects))
+    shown = set()
+    for subject in subjects:
+        analysed = [visit for visit in subject.visits if visit.scan is ScanState.ANALYSED]
+        for number, visit in enumerate(analysed):
+            if (subject.code, visit.visit) in cases or not any(r.status is ReadStatus.LOCKED for r in visit.reads):
+                beside = analysed[max(number - 1, 0) : number] if protocol.reading.order_of_visits_known else []
+                shown |= {(subject.code, one.visit) for one in (visit, *beside)}
+    return shown

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from pathlib import Path
 
 from mri_pipeline.core.errors import ReadingCentreError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.core.records import ReadStatus
-from mri_pipeline.registry import Registry, ScanState, Use, VisitState
+from mri_pipeline.registry import Registry, ScanState, Use
 from mri_pipeline.registry.assignment_records import AssignmentState
+from reading_centre.use_cases.reading.awaiting import visits_to_show
 from reading_centre.use_cases.reading.images import CACHE
 from reading_centre.use_cases.reading.opening import Opener
 
 _LOG = logging.getLogger(__name__)
+_FAULTS = (ReadingCentreError, OSError)
+
+
+def prepare_after_run(folder: Path) -> None:
+    """`prepare_images` at the end of a run: a fault is a warning, for the run has ended before.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    """
+    try:
+        prepare_images(folder)
+    except Exception as error:  # noqa: BLE001 - see above
+        _LOG.warning("the displayed images could not be prepared (%s)", type(error).__name__)
 
 
 def prepare_images(folder: Path) -> int:
-    """Make the displayed images of all analysed visits without a locked read, and remove those that nobody reads.
+    """Make the displayed images of all visits that somebody has still to read, and remove the other ones.
 
-    A trial whose web application was never started has no reader there, and no image is made. Faults are left to the
-    opening of the case: the run has ended before.
+    A trial whose web application was never started has no reader there, and no image is made. An image that cannot be
+    made is left to the opening of the case. If the images of a visit cannot be told, none is removed.
 
     Parameters
     ----------
@@ -33,37 +47,49 @@ def prepare_images(folder: Path) -> int:
     -------
     int
         Visits whose images are there.
+
+    Raises
+    ------
+    ReadingCentreError, OSError
+        If the trial or its registry cannot be read.
     """
-    try:
-        trial = Trial.existing(folder)
-        return _prepared(trial) if (trial.work / CACHE).is_dir() else 0
-    except Exception as error:  # noqa: BLE001 - see above
-        _LOG.warning("the displayed images could not be prepared (%s)", type(error).__name__)
+    trial = Trial.existing(folder)
+    if not (trial.work / CACHE).is_dir():
         return 0
-
-
-def _prepared(trial: Trial) -> int:
-    protocol, prepared, used = load_protocol(trial.protocol_file), 0, set[Path]()
+    protocol, prepared, used, known = load_protocol(trial.protocol_file), 0, set[Path](), True
     with Registry.open(trial, protocol, Use.SHOW) as registry:
         opener = Opener(trial, protocol, registry)
         before = set((trial.work / CACHE).iterdir())
-        for subject in registry.state().subjects:
-            for visit in filter(_awaits_readers, subject.visits):
-                try:
-                    images = opener.images_of(subject.code, visit.visit)
-                    used |= images.files()
-                    prepared += bool(images.panes)
-                except (ReadingCentreError, OSError) as error:
-                    _LOG.warning("the images of a visit could not be prepared (%s)", type(error).__name__)
+        for subject, visit in sorted(visits_to_show(trial, protocol, registry)):
+            try:
+                images = opener.images_of(subject, visit)
+                used |= images.files()
+                prepared += bool(images.panes)
+            except _FAULTS as error:
+                known &= _warned(error)
+        analysed = {
+            (subject.code, visit.visit)
+            for subject in registry.state().subjects
+            for visit in subject.visits
+            if visit.scan is ScanState.ANALYSED
+        }
         for reader in protocol.readers:
             for one in registry.assignments.of_reader(reader.code):
-                if one.opened_at and one.state is AssignmentState.OPEN:
-                    with suppress(ReadingCentreError, OSError):
+                is_open = one.opened_at and one.state is AssignmentState.OPEN
+                if is_open and (one.subject, one.visit) in analysed:
+                    try:
                         used |= opener.files_of(one)
-    for path in before - used:  # they are made again if somebody opens the case
+                    except _FAULTS as error:
+                        known &= _warned(error)
+    for path in before - used if known else ():  # they are made again if somebody opens the case
         path.unlink(missing_ok=True)
     return prepared
 
 
-def _awaits_readers(visit: VisitState) -> bool:
-    return visit.scan is ScanState.ANALYSED and all(read.status is not ReadStatus.LOCKED for read in visit.reads)
+def _warned(error: Exception) -> bool:
+    """Log a fault. False if the files of the visit are unknown: they cannot be looked at just now.
+
+    A visit whose files are missing or damaged cannot be opened, and needs no images.
+    """
+    _LOG.warning("the images of a visit could not be prepared (%s)", type(error).__name__)
+    return not isinstance(error, OSError)

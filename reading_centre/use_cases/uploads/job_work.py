@@ -169,7 +169,6 @@ def _run(trial: Trial, job: Job) -> dict[str, Any]:
 
     batch = run_trial(trial.root, only_failed=job.wishes["only_failed"])
     refresh_reports(trial.root)
-    prepare_images(trial.root)
     analysed = sum(one.done and not one.unchanged for one in batch.outcomes)
     unchanged = sum(one.unchanged for one in batch.outcomes)
     notes = [f"subjects analysed: {analysed}, unchanged: {unchanged}, with a failure: {len(batch.failed)}"]
@@ -190,8 +189,13 @@ def _tables(trial: Trial, job: Job) -> dict[str, Any]:
     return {"files": files, "notes": notes, "failed": len(written.refused)}
 
 
+def _images(trial: Trial, _job: Job) -> dict[str, Any]:
+    return {"notes": [f"visits with displayed images: {prepare_images(trial.root)}"]}
+
+
 _REPORTS: Final[Mapping[JobKind, Callable[[Trial, Job], dict[str, Any]]]] = {
     JobKind.AGREEMENT: _agreement, JobKind.QUALITY: _quality, JobKind.RUN: _run, JobKind.TABLES: _tables,
+    JobKind.IMAGES: _images,
 }  # fmt: skip
 """Jobs of the office that concern no upload."""
 

@@ -161,6 +161,8 @@ def _do(trial: Trial, registry: Registry, job: Job) -> None:
         with upload.held(wait_s=_WAIT_FOR_UPLOAD_S) if upload.folder.is_dir() else nullcontext():
             sent = _digest(job, upload)
             state, outcome, subject = settled_before(trial, registry, job, upload) or result_of(trial, job, upload)
+            if job.kind is JobKind.RUN and state is JobState.DONE:  # the run ends before its images are made
+                registry.jobs.order(JobKind.IMAGES, account=job.account, once=True)
             registry.jobs.end(job.code, state, outcome | sent, subject=subject)
             if state is not JobState.FAILED or job.kind not in UPLOADS or not upload.data.is_file():
                 upload.remove()

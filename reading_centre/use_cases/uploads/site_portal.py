@@ -14,8 +14,7 @@ from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.intake.deidentify import Blinding
-from mri_pipeline.intake.identities import COMMON, PLACEHOLDERS
-from mri_pipeline.intake.leaks import DEVICE_WORDS
+from mri_pipeline.intake.identity_words import word_table
 from mri_pipeline.registry import Gate, Query, QueryState, Registry, ScanState, require_storable
 from mri_pipeline.registry.job_records import Job, JobKind, JobState, Quota, QuotaError
 from reading_centre.use_cases.office.visit_plan import Due, Window, planned_windows
@@ -196,11 +195,10 @@ class SitePortal:
         Returns
         -------
         dict
-            ``key`` (of this site, hexadecimal), ``placeholders`` (values that identify nobody) and ``common`` (words
-            of DICOM, which are no identity of an institution or physician).
+            ``key`` (of this site, hexadecimal), and the words of the search (`mri_pipeline.intake.identity_words`).
         """
         key = Sealed.open(self._trial).browser_key(self.site.code).hex()
-        return {"key": key, "placeholders": sorted(PLACEHOLDERS), "common": sorted(COMMON | DEVICE_WORDS)}
+        return {"key": key, **word_table()}
 
     # queries
 

@@ -64,7 +64,7 @@ export const TEXTS = {
     show: "Show", all: "All", open: "Undecided", order: "Order", orders: { number: "number", slice: "slice", volume: "volume", probability: "probability" },
     empty: "No lesion to show.",
     none: "No lesion is selected. Press N for the next undecided one.",
-    takeA: "Take A", takeB: "Take B", takeBoth: "Both", asMarked: "As marked",
+    takeA: "Take A", takeB: "Take B", takeBoth: "Both", asMarked: "Own",
     differsIn: (reasons) => (reasons.length ? `The reads differ in: ${reasons.join("; ")}.` : "The reads differ."),
     seenBy: (names) => (names.length === 2 ? "A and B" : names.length ? `${names[0]} alone` : ""),
     choices: { A: "A", B: "B", both: "both", own: "own outline", neither: "neither" },
@@ -114,7 +114,7 @@ export const TEXTS = {
     ["Reading", [
       ["N · Shift+N", "next · previous undecided lesion"], [". · ,", "next · previous lesion of the list"],
       ["A", "accept"], ["R", "reject"], ["U", "undecided again"], ["T", "change the type"],
-      ["A · B · Shift+A", "adjudication: take A · B · both (brush: Shift+B)"], ["Shift+E", "adjudication: accept the outline as marked"],
+      ["A · B · Shift+A", "adjudication: take A · B · both (brush: Shift+B)"], ["Shift+E", "adjudication: own, the outline as it is marked"],
       ["W · E · Q", "change: new · enlarging · none"], ["Ctrl+Enter", "summary and signature"], ["C", "next case (after the signature)"],
     ]],
     ["Images", [

@@ -1,14 +1,22 @@
 /** Files that a person has chosen or dropped: they become one tar archive. An archive that is not read here stays as it is. */
 
 import { HIDDEN, filesOfArchive } from "./archive.js";
-import { UnreadError, mayBeDicom, withoutNames } from "./dicom.js";
+import { mayBeDicom, withoutNames } from "./dicom.js";
 import { tarOf } from "./tar.js";
 import { TEXTS } from "./texts.js";
+import { LeftOutError, UnreadError } from "./unread.js";
 
 const ARCHIVE = /\.(zip|tar|tgz|tar\.gz)$/i;
 
+/** A file with the reason for which the page lists it. @typedef {{ path: string, why: string }} Listed */
+
 /** What is sent. */
 export class Chosen {
+  /** Objects that are not sent. @type {Listed[]} */
+  left = [];
+  /** Files that keep the others from being cleaned. @type {Listed[]} */
+  notCleaned = [];
+
   /**
    * @param {Blob} blob @param {string} content digest by which the same files are known again @param {string} text
    * @param {number} whole number of files that are sent as they are
@@ -18,6 +26,8 @@ export class Chosen {
     this.content = content;
     this.text = text;
     this.whole = whole;
+    /** False if all files are left out. */
+    this.canBeSent = true;
   }
 
   /**
@@ -32,31 +42,35 @@ export class Chosen {
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(facts)));
     const content = [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
     if (files.length === 1 && ARCHIVE.test(files[0].file.name)) return Chosen.ofArchive(files[0].file, content, identity, report);
-    const blobs = files.map(({ file }) => file);
-    return Chosen.ofFiles(await namesRemoved(blobs, identity, report) ?? { blobs, whole: blobs.length }, content);
+    const cleaned = await namesRemoved(files, identity, report);
+    const blobs = cleaned.notCleaned.length ? files.map(({ file }) => file) : cleaned.blobs;
+    return Chosen.ofFiles(cleaned.notCleaned.length ? { ...cleaned, blobs, whole: blobs.length, left: [] } : cleaned, content);
   }
 
   /** @param {File} archive @param {string} content @param {import("./identity.js").Identity} identity @param {(done: number, of: number) => void} report */
   static async ofArchive(archive, content, identity, report) {
     let why = TEXTS.unread.dicom;
+    /** @type {Listed[]} */
+    let notCleaned = [];
     try {
       const files = inOrder(await filesOfArchive(archive, (done) => report(done, 0)));
       if (files.some(({ path }) => ARCHIVE.test(path))) throw new UnreadError(TEXTS.unread.nested);
       if (!files.length) throw new UnreadError(TEXTS.unread.empty);
-      const cleaned = await namesRemoved(files.map(({ file }) => file), identity, report);
-      if (cleaned) return Chosen.ofFiles(cleaned, content);
+      const cleaned = await namesRemoved(files, identity, report);
+      if (!cleaned.notCleaned.length) return Chosen.ofFiles(cleaned, content);
+      notCleaned = cleaned.notCleaned;
     } catch (error) {
       if (!(error instanceof UnreadError)) throw error;
       why = error.message;
     }
-    return new Chosen(archive, content, TEXTS.archive(archive.size, why), 1);
+    const chosen = new Chosen(archive, content, TEXTS.archive(archive.size, why), 1);
+    return Object.assign(chosen, { notCleaned });
   }
 
-  /** @param {{ blobs: Blob[], whole: number, leftOut: number }} files @param {string} content */
-  static ofFiles({ blobs, whole, leftOut }, content) {
-    if (!blobs.length) return null;
+  /** @param {Cleaned} cleaned @param {string} content @returns {Chosen} without files to send if all are left out */
+  static ofFiles({ blobs, whole, left, notCleaned }, content) {
     const blob = tarOf(blobs);
-    return new Chosen(blob, content, TEXTS.files(blobs.length, whole, leftOut, blob.size), whole);
+    return Object.assign(new Chosen(blob, content, TEXTS.files(blobs.length, whole, blob.size), whole), { left, notCleaned, canBeSent: blobs.length > 0 });
   }
 }
 
@@ -79,28 +93,40 @@ export async function filesOfDrop(items) {
   return (await Promise.all(entries.map(filesIn))).flat();
 }
 
+/** What is sent, number of the files as they are, what is not sent, and what is not cleaned. @typedef {{ blobs: Blob[], whole: number, left: Listed[], notCleaned: Listed[] }} Cleaned */
+
 /**
  * The files without names. If one of the DICOM files cannot be read here, all are sent as they are: pseudonyms and names
  * of one patient would look like two patients.
- * @param {Blob[]} files @param {import("./identity.js").Identity} identity @param {(done: number, of: number) => void} report
- * @returns {Promise<{ blobs: Blob[], whole: number, leftOut: number } | null>} null if they are sent as they are
+ * @param {{ file: Blob, path: string }[]} files @param {import("./identity.js").Identity} identity @param {(done: number, of: number) => void} report
+ * @returns {Promise<Cleaned>} it has `notCleaned` if all are sent as they are
  */
 async function namesRemoved(files, identity, report) {
-  const blobs = [];
+  const [blobs, left, notCleaned, series] = [/** @type {Blob[]} */ ([]), /** @type {(Listed & { series: string })[]} */ ([]), /** @type {Listed[]} */ ([]), new Set()];
   let whole = 0;
-  for (const [at, file] of files.entries()) {
+  for (const [at, { file, path }] of files.entries()) {
     report(at, files.length);
     try {
-      const blob = await withoutNames(file, identity);
-      if (blob) blobs.push(blob);
+      const cleaned = await withoutNames(file, identity);
+      series.add(cleaned.series);
+      blobs.push(cleaned.blob);
     } catch (error) {
+      if (error instanceof LeftOutError) {
+        left.push({ path, why: error.message, series: error.series });
+        continue;
+      }
       if (!(error instanceof UnreadError)) throw error;
-      if (mayBeDicom(new Uint8Array(await file.slice(0, 132).arrayBuffer()))) return null;
+      if (mayBeDicom(new Uint8Array(await file.slice(0, 132).arrayBuffer()))) {
+        notCleaned.push({ path, why: error.message + (error.place && `: ${error.place}`) });
+        if (!error.place) break;
+        continue; // other series may have one, too
+      }
       blobs.push(file);
       whole += 1;
     }
   }
-  return { blobs, whole, leftOut: files.length - blobs.length };
+  const listed = left.map(({ path, why, series: own }) => ({ path, why: own && series.has(own) ? TEXTS.leftOut.ofSeries(why) : why }));
+  return { blobs, whole, left: listed, notCleaned };
 }
 
 /** @param {FileSystemEntry} entry @returns {Promise<{ file: File, path: string }[]>} */

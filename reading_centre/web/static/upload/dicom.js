@@ -6,7 +6,8 @@
 import { decoderOf, latin1, readings } from "./charset.js";
 import { IDENTIFYING, NAMES, SENT } from "./elements.js";
 import { SHORTEST_WITHIN } from "./search.js";
-import { UnreadError } from "./unread.js";
+import { TEXTS } from "./texts.js";
+import { LeftOutError, UnreadError } from "./unread.js";
 
 export { UnreadError };
 
@@ -38,6 +39,8 @@ const OF_DICOM = "1.2.840.10008.";
 /** Classes of objects of DICOM; another one with this beginning is damaged. */
 const STORAGE = /^1\.2\.840\.10008\.5\.1\.4\.[\d.]+$/;
 const BURNED_IN = 0x00280301;
+const SERIES = 0x0020000e;
+const SERIES_NUMBER = 0x00200011;
 /** Images of MR: single, enhanced, and converted to enhanced. The reading centre uses no other objects. */
 const OF_MR = ["1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"];
 const CHARACTER_SET = 0x00080005;
@@ -136,6 +139,8 @@ function skipFragments(reader) {
   }
 }
 
+/** Manufacturer, model and software. A patient named Vida is not identified by the name of a scanner. */
+const OF_THE_DEVICE = new Set([0x00080070, 0x00081090, 0x00181020]);
 /** Station name and serial number: they often have a part of the institution's name, and are searched for the patient only. */
 const OF_THE_SCANNER = new Set([0x00081010, 0x00181000]);
 
@@ -143,12 +148,12 @@ const OF_THE_SCANNER = new Set([0x00081010, 0x00181000]);
 class Found {
   /** @type {{ tag: number, text: string }[]} */
   identities = [];
-  /** Texts that are sent, with the letters of a name within a word, and whether only the patient is searched for. @type {Map<string, { within: number, ofPatient: boolean }>} */
+  /** Texts that are sent, with what is searched in them, and an element that has them. @type {Map<string, import("./search.js").Scope & { tag: number, text: string }>} */
   texts = new Map();
-  /** @type {Set<string>} */
-  numbers = new Set();
-  /** @type {Set<string>} */
-  uids = new Set();
+  /** With an element that has them. @type {Map<string, number>} */
+  numbers = new Map();
+  /** @type {Map<string, number>} */
+  uids = new Map();
   /** Days and times of the scan. @type {Set<string>} */
   dates = new Set();
   /** Texts that are not within a sequence. @type {Map<number, string>} */
@@ -157,21 +162,24 @@ class Found {
   /** @param {number} tag @param {string} kind of the element @param {string} text */
   addText(tag, kind, text) {
     if (["NUMBER", "UID", "DATE"].includes(kind) && NUMERIC.test(text)) {
-      ({ NUMBER: this.numbers, UID: this.uids, DATE: this.dates })[kind]?.add(text);
+      if (kind === "DATE") this.dates.add(text);
+      else (kind === "UID" ? this.uids : this.numbers).set(text, tag);
       return;
     }
     const within = kind === "CS" ? SHORTEST_WITHIN + 1 : SHORTEST_WITHIN;
-    const ofPatient = OF_THE_SCANNER.has(tag);
-    const known = this.texts.get(text) ?? { within, ofPatient };
-    this.texts.set(text, { within: Math.min(within, known.within), ofPatient: ofPatient && known.ofPatient });
+    const scope = { within, ofPatient: OF_THE_SCANNER.has(tag), ofDevice: OF_THE_DEVICE.has(tag) };
+    this.texts.set(JSON.stringify([text, scope]), { ...scope, tag, text });
   }
 
-  /** True if what is sent has an identity. The day of the scan is sent: it is none within a UID. @param {import("./search.js").Search} search */
+  /**
+   * The element that has an identity, of what is sent. The day of the scan is sent: it is none within a UID.
+   * @param {import("./search.js").Search} search @returns {number | undefined}
+   */
   has(search) {
     const days = [...this.dates].map((date) => date.slice(0, 8));
-    return [...this.texts].some(([text, { within, ofPatient }]) => search.inText(text, within, ofPatient)) ||
-      [...this.numbers].some((number) => search.inNumber(number, false, [])) ||
-      [...this.uids].some((uid) => search.inNumber(uid, true, days));
+    return [...this.texts.values()].find((one) => search.inText(one.text, one))?.tag ??
+      [...this.numbers].find(([number]) => search.inNumber(number, false, []))?.[1] ??
+      [...this.uids].find(([uid]) => search.inNumber(uid, true, days))?.[1];
   }
 }
 
@@ -325,7 +333,8 @@ async function afterFragments(file, place) {
 /**
  * A DICOM file without what names a person.
  * @param {Blob} file @param {import("./identity.js").Identity} identity
- * @returns {Promise<Blob | null>} null for what is not sent: other objects than images of MR, and images with text burned in
+ * @returns {Promise<{ blob: Blob, series: string }>} the file that is sent, and the UID of its series
+ * @throws {LeftOutError} for what is not sent: other objects than images of MR, and images with text burned in
  * @throws {UnreadError} if it is not read here, or if a text that is sent holds an identity
  */
 export async function withoutNames(file, identity) {
@@ -347,16 +356,19 @@ async function cleaned(file, bytes, identity) {
   const first = new Reader(bytes, PREAMBLE, true, whole);
   const meta = metaOf(first);
   const syntax = meta.texts.get(TRANSFER_SYNTAX);
-  if (meta.texts.get(CLASS_OF_FILE) === DICOMDIR) return null;
+  if (meta.texts.get(CLASS_OF_FILE) === DICOMDIR) throw new LeftOutError(TEXTS.leftOut.directory, "");
   if (!syntax || [DEFLATED, BIG_ENDIAN].includes(syntax)) throw new UnreadError("a transfer syntax that is not read here");
   const explicit = syntax !== IMPLICIT;
   const until = { end: whole ? bytes.length : Infinity, stop: PIXEL_DATA };
   const reader = new Reader(bytes, first.at, explicit, whole);
   const found = new Found();
   const kept = filtered(reader, until, found, decoderOf(new Uint8Array()), true);
-  if (isNotUsed(found.outer, meta.texts)) return null;
-  found.uids.add(meta.texts.get(INSTANCE_OF_FILE) ?? "");
-  if (found.has(identity.search(found.identities))) throw new UnreadError("a description holds patient data");
+  const series = (found.outer.get(SERIES) ?? "").trim();
+  const why = whyNotUsed(found.outer, meta.texts);
+  if (why) throw new LeftOutError(why, series);
+  found.uids.set(meta.texts.get(INSTANCE_OF_FILE) ?? "", INSTANCE_OF_FILE);
+  const tag = found.has(identity.search(found.identities));
+  if (tag !== undefined) throw new UnreadError("a description holds patient data", TEXTS.place(tag, found.outer.get(SERIES_NUMBER)?.trim() ?? ""));
   const pixels = reader.at < file.size ? [file.slice(reader.at, await endOfPixels(file, reader.at, explicit))] : [];
   const [patientNumber, patientName, birth] = [PATIENT_ID, PATIENT_NAME, BIRTH_DATE].map((tag) => found.outer.get(tag) ?? "");
   const { number, name } = await identity.pseudonyms({ number: patientNumber, name: patientName, birth });
@@ -366,23 +378,26 @@ async function cleaned(file, bytes, identity) {
   ].sort((a, b) => a.tag - b.tag);
   const preamble = new Uint8Array(PREAMBLE);
   preamble.set(MAGIC, PREAMBLE - MAGIC.length);
-  return new Blob(/** @type {BlobPart[]} */ ([preamble, ...meta.parts, ...elements.flatMap((element) => element.bytes), ...pixels]));
+  const parts = [preamble, ...meta.parts, ...elements.flatMap((element) => element.bytes), ...pixels];
+  return { blob: new Blob(/** @type {BlobPart[]} */ (parts)), series };
 }
 
 /**
- * True for an object that the reading centre does not use: no image of MR, such as a screenshot or a document, or text burned in.
+ * Why the reading centre does not use an object: no image of MR, such as a screenshot or a document, or text burned in.
  * @param {Map<number, string>} outer @param {Map<number, string>} meta
+ * @returns {string} empty if it does
  */
-function isNotUsed(outer, meta) {
+function whyNotUsed(outer, meta) {
   const text = (/** @type {number} */ tag) => (outer.get(tag) ?? "").trim().toUpperCase();
   const kind = text(SOP_CLASS) || meta.get(CLASS_OF_FILE);
   if (kind && !OF_MR.includes(kind)) {
     if (!UID.test(kind) || (kind.startsWith(OF_DICOM) && !STORAGE.test(kind))) throw new UnreadError("its class is none of DICOM");
-    return true; // also an object of a manufacturer
+    return TEXTS.leftOut.class(kind); // also an object of a manufacturer
   }
   const modality = text(MODALITY);
   if (!["", "MR"].includes(modality) && !OTHER_MODALITIES.includes(modality)) throw new UnreadError("its modality is unknown");
-  return OTHER_MODALITIES.includes(modality) || text(BURNED_IN) === "YES";
+  if (OTHER_MODALITIES.includes(modality)) return TEXTS.leftOut.modality(modality);
+  return text(BURNED_IN) === "YES" ? TEXTS.leftOut.burnedIn : "";
 }
 
 /** True for a file with the signature of DICOM, or one that begins like a data set without it. @param {Uint8Array} bytes */

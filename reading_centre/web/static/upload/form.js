@@ -8,11 +8,14 @@ import { TEXTS } from "./texts.js";
 const form = /** @type {HTMLFormElement} */ (document.getElementById("upload"));
 const drop = /** @type {HTMLElement} */ (document.getElementById("drop"));
 const chosenText = /** @type {HTMLElement} */ (document.getElementById("chosen"));
+const listed = /** @type {HTMLElement} */ (document.getElementById("listed"));
 const problem = /** @type {HTMLElement} */ (document.getElementById("problem"));
 const progress = /** @type {HTMLElement} */ (document.getElementById("progress"));
 const button = /** @type {HTMLButtonElement} */ (form.querySelector("button[type=submit]"));
 const consent = /** @type {HTMLInputElement} */ (form.querySelector("input[name=whole]"));
 const consentLabel = /** @type {HTMLElement} */ (consent.closest("label"));
+/** Names of files that a reason lists; of more files, it lists the first one. */
+const MOST_NAMES = 4;
 let known = form.dataset.upload;
 /** @type {Chosen | null} */
 let chosen = null;
@@ -33,13 +36,15 @@ async function choose(choice) {
   chosen = null;
   button.disabled = true;
   askConsent(0);
+  listed.replaceChildren();
   const report = (/** @type {number} */ done, /** @type {number} */ of) => { if (own === latest) chosenText.textContent = TEXTS.reading(done, of); };
   report(0, 0);
   const found = await readable(choice, report);
   if (own !== latest || sending) return; // other files were chosen meanwhile
-  chosen = found;
+  chosen = found?.canBeSent ? found : null;
   chosenText.textContent = chosen?.text ?? TEXTS.nothing;
   if (!chosen) say(TEXTS.empty);
+  if (found) listed.replaceChildren(...listOf(TEXTS.notCleaned, found.notCleaned), ...listOf(TEXTS.left, found.left));
   askConsent(chosen?.whole ?? 0);
   button.disabled = !chosen;
 }
@@ -52,6 +57,26 @@ async function readable(choice, report) {
     if (error instanceof DOMException) return null; // a file that was moved or may not be read
     throw error;
   }
+}
+
+/**
+ * Files with their reasons. @param {(count: number) => string} title @param {import("./choose.js").Listed[]} files
+ * @returns {HTMLElement[]} none without files
+ */
+function listOf(title, files) {
+  if (!files.length) return [];
+  const element = (/** @type {string} */ name, /** @type {(Node | string)[]} */ ...children) => {
+    const made = document.createElement(name);
+    made.append(...children);
+    return made;
+  };
+  const lines = [...new Set(files.map(({ why }) => why))].map((why) => {
+    const names = files.filter((one) => one.why === why).map(({ path }) => path);
+    return element("li", `${why}: ${names.length > MOST_NAMES ? TEXTS.among(names.length, names[0]) : names.join(", ")}`);
+  });
+  const details = element("details", element("summary", title(files.length)), element("ul", ...lines));
+  details.setAttribute("open", "");
+  return [details];
 }
 
 /** @param {number} whole number of files that are sent as they are */

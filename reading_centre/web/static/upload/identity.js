@@ -17,7 +17,7 @@ function plain(text, placeholders) {
  */
 
 /**
- * @param {{ key: string, placeholders: string[], common: string[] }} site
+ * @param {{ key: string } & import("./search.js").Words} site
  * @returns {Promise<Identity>}
  */
 export async function identityOf(site) {

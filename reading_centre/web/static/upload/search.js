@@ -21,25 +21,24 @@ const WORD = "[\\p{L}\\p{N}]";
 const GAP = "[^\\p{L}\\p{N}]*";
 /** Of the Gregorian, the Persian, the Islamic and the Buddhist calendar. */
 const DATE = /^(1[389]|14|20|25)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$/;
-/** Beginnings of the names of the months in European languages, without accents. */
-const MONTHS = [
-  "JAN|GEN|ENE|IAN|STY|LED|TAM|OCA|ЯНВ|СІЧ|ΙΑΝ", "FEB|FEV|LUT|UNO|HEL|SUB|VEE|ФЕВ|ЛЮТ|ΦΕΒ", "MAR|MRT|MAA|MRZ|BRE|МАР|БЕР|ΜΑΡ",
-  "APR|AVR|ABR|KWI|DUB|HUH|NIS|АПР|КВІ|ΑΠΡ", "MAY|MAI|MAG|MEI|MAJ|KVE|TOU|МАИ|МАЯ|ТРА|ΜΑΙ", "JUN|JUIN|GIU|IUN|CZE|CER|KES|HAZ|JUU|ИЮН|ЧЕР|ΙΟΥΝ",
-  "JUL|JUIL|LUG|IUL|LIP|CER|CVC|HEI|TEM|JUU|ИЮЛ|ЛИП|ΙΟΥΛ", "AUG|AGO|AOU|SIE|SRP|ELO|AVG|АВГ|СЕР|ΑΥΓ", "SEP|SET|WRZ|ZAR|SYY|EYL|СЕН|ВЕР|ΣΕΠ",
-  "OCT|OKT|OTT|OUT|PAZ|RIJ|LOK|EKI|ОКТ|ЖОВ|ΟΚΤ", "NOV|NOI|LIS|MARR|KAS|НОЯ|НОЕ|ЛИС|ΝΟΕ", "DEC|DEZ|DIC|DES|DET|GRU|PRO|JOU|ARA|ДЕК|ГРУ|ΔΕΚ",
-];
+const [INSTITUTION, DEPARTMENT, PERSON_NAME] = [0x00080080, 0x00081040, 0x0040a123];
+/** Comments, address, telephone, telecom and issuer: of the patient, but neither name, number nor birth date. */
+const BESIDE_PATIENT = new Set([COMMENTS, 0x00101040, 0x00102154, 0x00102155, 0x00100021]);
 const ROMAN = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
-const LATIN = new Map([
-  ["Ø", "O"], ["Ł", "L"], ["Đ", "D"], ["Ð", "D"], ["Æ", "AE"], ["Œ", "OE"], ["Þ", "TH"], ["ẞ", "SS"], ["Ħ", "H"], ["Ŧ", "T"], ["Ŋ", "N"],
-]);
+/**
+ * The words of a search, in upper case (`mri_pipeline/data/identity_words.toml`).
+ * @typedef {{ placeholders: string[], common: string[], device: string[], generic: string[], months: string[][], letters: Record<string, string> }} Words
+ */
 
-/** Upper case without accents, and with one letter in place of two (MUELLER, HAAKANSEN, DJORDJEVIC). @param {string} text @returns {string[]} */
-function spellings(text) {
+/** Upper case without accents, and with one letter in place of two (MUELLER, HAAKANSEN, DJORDJEVIC). @param {string} text @param {Words} words @returns {string[]} */
+function spellings(text, words) {
   const letters = text.normalize("NFKC").toUpperCase().normalize("NFKD").replace(/\p{M}/gu, "");
-  const plain = letters.replace(/[ØŁĐÐÆŒÞẞĦŦŊ]/g, (one) => LATIN.get(one) ?? one).normalize("NFC");
+  const plain = letters.replace(/\P{ASCII}/gu, (one) => words.letters[one] ?? one).normalize("NFC");
   return [...new Set([plain, plain.replace(/([AOU])E|(A)A|(D)J/g, "$1$2$3")])];
 }
 
+/** A text also with gaps before capitals: LiNaT1 as Li Na T1. @param {string} text @param {Words} words */
+const versions = (text, words) => [text, text.replace(/(\p{Ll})(?=\p{Lu})/gu, "$1 ")].flatMap((one) => spellings(one, words));
 /** @param {string} text */
 const lengthOf = (text) => [...text].reduce((sum, one) => sum + (IDEOGRAPH.test(one) ? 2 : 1), 0);
 /** @param {string} text */
@@ -47,64 +46,97 @@ const glued = (text) => text.replace(/[^\p{L}\p{N}]+/gu, "");
 /** @param {string} text @returns {string[]} */
 const wordsIn = (text) => text.match(/[\p{L}\p{M}\p{N}]+/gu) ?? [];
 
+/** What is searched in a text: `within`, letters of an identity that is part of a word; values of the patient alone; an element that names the device. @typedef {{ within: number, ofPatient: boolean, ofDevice: boolean }} Scope */
+
 /**
  * A search for the identities of a file.
- * @typedef {{ inText: (text: string, within: number, ofPatient: boolean) => boolean, inNumber: (text: string, isUid: boolean, days: string[]) => boolean }} Search
- *   true if a text has an identity. within: letters of one that is part of a word; ofPatient: search for values of the patient alone;
- *   a number and a UID are searched for numbers and dates of the patient; a day of the scan (YYYYMMDD) is none in a UID
+ * @typedef {{ inText: (text: string, scope: Scope) => boolean, inNumber: (text: string, isUid: boolean, days: string[]) => boolean }} Search
+ *   true if a text has an identity; a number and a UID are searched for numbers and dates of the patient; a day of the scan
+ *   (YYYYMMDD) is none in a UID
  * @param {{ tag: number, text: string }[]} values of its identifying elements
- * @param {{ placeholders: string[], common: string[] }} site common: words of DICOM, such as HEAD. They are no identity of an
- *   institution or physician, but they may be the patient's.
+ * @param {Words} words
  * @returns {Search}
  */
-export function searchOf(values, { placeholders, common }) {
-  const isPatient = (/** @type {number} */ tag) => Math.floor(tag / 0x10000) === 0x0010 && tag !== COMMENTS;
+export function searchOf(values, words) {
+  const known = wordsOf(words);
+  const isPatient = (/** @type {number} */ tag) => Math.floor(tag / 0x10000) === 0x0010 && !BESIDE_PATIENT.has(tag);
   const identitiesOf = (/** @type {{ tag: number, text: string }[]} */ some) => {
     const spelt = some.flatMap(({ tag, text }) => formsOf(tag, text, isPatient(tag) ? SHORTEST : SHORTEST_PART).flatMap((parts) =>
-      spellings(parts.join("^")).filter((one, at) => (at === 0 || lengthOf(glued(one)) >= SHORTEST_PART) &&
-        (isPatient(tag) || !(common.includes(one.replaceAll("^", "")) || /^\d{1,4}$/.test(one))))));
-    return [...new Set(spelt)].map((one) => new Identity(one.split("^"))).filter(({ text, letters }) =>
-      letters && lengthOf(text) >= SHORTEST && !placeholders.includes(text));
+      spellings(parts.join("^"), words).filter((one, at) => (at === 0 || lengthOf(glued(one)) >= SHORTEST_PART) &&
+        (isPatient(tag) || !isGeneric(one, spellings(text, words)[0], tag, known)))));
+    return [...new Set(spelt)].map((one) => new Identity(one.split("^"), known)).filter(({ text, letters }) =>
+      letters && lengthOf(text) >= SHORTEST && !words.placeholders.includes(text));
   };
   const all = identitiesOf(values);
   const ofThePatient = identitiesOf(values.filter(({ tag }) => isPatient(tag)));
-  const dates = [...new Set(all.map(({ letters }) => letters))].filter((one) => DATE.test(one)).map(datePattern);
+  const dates = [...new Set(all.map(({ letters }) => letters))].filter((one) => DATE.test(one)).map((one) => datePattern(one, words.months, known.all));
   const numbers = new Set(ofThePatient.map(({ letters }) => letters).filter((one) => /^\d+$/.test(one) && one.length >= GROUPED.least));
   const long = [...numbers].filter((one) => one.length >= SHORTEST_IN_UID);
   return {
-    inText: (text, within, ofPatient) => spellings(text).some((spelt) => {
+    inText: (text, { within, ofPatient, ofDevice }) => versions(text, words).some((spelt) => {
       const letters = glued(spelt);
       return dates.some((date) => date.test(spelt)) || (ofPatient ? ofThePatient : all).some((one) =>
-        letters.includes(one.letters) && one.isIn(spelt, within, common));
+        letters.includes(one.letters) && !(ofDevice && one.isDevice) && one.isIn(spelt, within));
     }),
-    inNumber: (text, isUid, days) => text.split(isUid ? "." : "\\").some((part) =>
-      (numbers.has(part.trim()) && !days.includes(part)) ||
+    inNumber: (text, isUid, days) => text.split(isUid ? "." : "\\").map((part) => (isUid ? part : bare(part))).some((part) =>
+      (numbers.has(part) && !days.includes(part)) ||
       (isUid && long.some((one) => !days.includes(one) && part.includes(one)))),
   };
 }
 
+/** A decimal number without sign, leading zeros and a fraction of zeros. @param {string} text */
+const bare = (text) => text.trim().replace(/^\+?0*(?=\d)/, "").replace(/\.0*$/, "");
+
+/** The words of lists, in each spelling. @typedef {{ common: Set<string>, generic: Set<string>, device: Set<string>, all: Set<string> }} Known @param {Words} words @returns {Known} */
+function wordsOf(words) {
+  const [common, device, generic] = [words.common, words.device, words.generic].map((some) => some.flatMap((one) => spellings(one, words)));
+  return { common: new Set(common), generic: new Set([...common, ...generic]), device: new Set(device), all: new Set([...common, ...device, ...generic]) };
+}
+
+/**
+ * True for a postcode, and for words of DICOM, hospitals and protocols, which identify nobody.
+ * @param {string} form @param {string} value @param {number} tag @param {Known} known
+ */
+function isGeneric(form, value, tag, known) {
+  if (/^\d{1,4}$/.test(form)) return tag !== COMMENTS;
+  const allGeneric = (/** @type {string[]} */ words) => words.some((word) => known.generic.has(word) || (tag === DEPARTMENT && known.device.has(word))) &&
+    words.every((word) => known.generic.has(word) || (tag === DEPARTMENT && known.device.has(word)) || /^\p{L}{1,2}$/u.test(word));
+  const words = wordsIn(form);
+  if (NAMES.has(tag)) return tag !== PERSON_NAME && words.length === 1 && allGeneric(words);
+  if (BESIDE_PATIENT.has(tag) && tag !== COMMENTS) return false;
+  if (tag === INSTITUTION || tag === DEPARTMENT) return (tag === DEPARTMENT || words.length === 1) && allGeneric(words); // Premier Imaging Center
+  if (words.length === 1 && known.common.has(words[0])) return true;
+  const all = wordsIn(value);
+  const least = tag === COMMENTS ? 2 : 1; // "post contrast", but not "Mr Post"
+  return all.filter((word) => known.generic.has(word)).length >= least && allGeneric(all);
+}
+
 /** A value or a part of it, in upper case. Between its parts may be anything but letters and digits, or nothing. */
 class Identity {
-  /** @param {string[]} parts */
-  constructor(parts) {
+  /** @param {string[]} parts @param {Known} known */
+  constructor(parts, known) {
     this.text = parts.join("");
     this.letters = glued(this.text);
+    this.known = known.all;
+    this.isDevice = wordsIn(parts.join(" ")).every((word) => known.device.has(word));
     this.isNumber = /^\d+$/.test(this.letters);
     this.length = lengthOf(this.letters);
+    const isPair = parts.length > 1;
+    this.hasInitial = isPair && parts.some((part) => lengthOf(part) === 1);
     /** Two parts of a name, of which one is short, are no part of a word: "Ge^Ma" of "image". */
-    this.isWhole = parts.length > 1 && parts.some((part) => lengthOf(part) < SHORTEST);
+    this.isWhole = isPair && parts.some((part) => lengthOf(part) < SHORTEST);
     const isMixed = /\d/.test(this.letters) && !(this.isNumber && this.length >= SHORTEST_NUMBER);
     const beside = isMixed ? WORD : this.isNumber ? "\\d" : "\\p{L}";
-    const hasInitial = !/\d/.test(this.letters) && parts.length > 1 && lengthOf(parts[parts.length - 1]) === 1; // "Tim E", not "time"
-    const words = parts.map((part) => part.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join(hasInitial ? `${GAP.slice(0, -1)}+` : GAP);
+    const words = parts.map((part) => part.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join(GAP);
     this.pattern = [...this.letters].every((one) => IDEOGRAPH.test(one)) ? words : `(?<!${beside})${words}(?!${beside})`;
   }
 
-  /** @param {string} text @param {number} within @param {string[]} common */
-  isIn(text, within, common) {
-    if (new RegExp(this.pattern, "u").test(text)) return true;
+  /** @param {string} text @param {number} within */
+  isIn(text, within) {
+    const found = [...text.matchAll(new RegExp(this.pattern, "gu"))];
+    if (found.some(([one]) => !this.hasInitial || !this.known.has(one))) return true; // not "time" for Tim E
     if (this.isNumber) return this.length > SHORTEST_NUMBER && text.includes(this.letters);
-    return this.length >= within && !this.isWhole && wordsIn(text).some((word) => word.includes(this.letters) && !common.includes(word));
+    return this.length >= within && !this.isWhole && wordsIn(text).some((word) => word.includes(this.letters) && !this.known.has(word));
   }
 }
 
@@ -114,7 +146,7 @@ function formsOf(tag, text, shortest) {
   return text.split(/[\\=]/).flatMap((value) => {
     const whole = value.trim().split("^").filter(Boolean);
     if (NAMES.has(tag)) return [whole, ...nameForms(value).filter(isLong)];
-    const parts = value.split(/[\^,;\s/_|]+/).map(wordsIn).filter(isLong);
+    const parts = value.split(/[\^,;\s/_|]+/).map(wordsIn).filter((words) => isLong(words) && !/^\d{1,3}$/.test(words.join("")));
     return [whole, ...[wordsIn(value), ...parts].flatMap(numberForms)];
   });
 }
@@ -140,18 +172,21 @@ function numberForms(words) {
   return [...forms, ...grouped.map((one) => [...one])];
 }
 
-/** A pattern that finds a date in any common notation, in upper case. @param {string} date YYYYMMDD */
-function datePattern(date) {
+/** A pattern that finds a date in any common notation, in upper case. @param {string} date YYYYMMDD @param {string[][]} months @param {Set<string>} known */
+function datePattern(date, months, known) {
   const [year, short, month, day] = [date.slice(0, 4), date.slice(2, 4), date.slice(4, 6), date.slice(6)];
   const [y, m, d] = [`(?:${year}|'?${short})`, `0?${Number(month)}`, `0?${Number(day)}`];
-  const name = `(?:${MONTHS[Number(month) - 1]})\\p{L}{0,12}`;
+  const begins = months[Number(month) - 1];
+  const others = [...known].filter((word) => /^\p{L}+$/u.test(word) && begins.some((begin) => word.startsWith(begin)));
+  const noOther = others.length ? `(?!(?:${others.join("|")})(?!\\p{L}))` : ""; // CERVICAL, SPACE, MAIN
+  const name = `${noOther}(?:${begins.join("|")})\\p{L}{0,12}`;
   const [some, gap] = ["[^\\p{L}\\p{N}]{0,5}", "(?:[^\\p{L}\\p{N}]{1,5}|\\s?[年月년월]\\s?)"];
   const [th, of] = ["(?:ST|ND|RD|TH)?", `(?:\\p{L}{1,3}${gap})?`]; // of, de, del
   const forms = [
     ...[year, short].flatMap((one) => [`${one}${month}${day}`, `${day}${month}${one}`, `${month}${day}${one}`]), `${year}${day}${month}`,
     `${y}${gap}${m}${gap}${d}`, `${year}${gap}${d}${gap}${m}`, `${d}${gap}${m}${gap}${y}`, `${m}${gap}${d}${gap}${y}`,
-    `${d}${th}${some}${of}(?:${name}|${ROMAN[Number(month) - 1]})${some}${of}${y}`,
-    `${name}${some}${d}${th}${gap}${y}`, `${year}${some}${name}${some}${d}`,
+    `${d}${th}${some}${of}(?:${name}|${ROMAN[Number(month) - 1]}(?!\\p{L}))${some}${of}${y}`,
+    `${name}${some}${d}${th}${gap}${of}${y}`, `${name}${day}${y}`, `${y}${some}${of}${name}${some}${d}`,
   ];
   return new RegExp(`(?<!\\d)(?:${forms.join("|")})(?!\\d)`, "u");
 }
