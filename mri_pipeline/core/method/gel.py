@@ -103,7 +103,7 @@ class GelNodes:
         In the posterior fossa the minimum is `GelSettings.flair_correlate` for components that enhance by
         `GelSettings.seed_enhancement`, and falls linearly to `least_correlate` at this mean enhancement. Of 224 lesions
         inserted there, 160 could be found with 2.0 for all, 173, 172 and 170 with 0.25, 0.3 and 0.4. In untouched scans
-        of five patients, components there that the model would accept have at most 0.6.
+        of five patients, components there that the model would accept have at most 0.8.
     least_flair : float
         Minimum of the local FLAIR contrast of a component, in standard deviations of white matter. A component with a
         darker voxel contains fluid: it is choroid plexus. With each patient left out, no limit from -2.5 to -1.0 loses
