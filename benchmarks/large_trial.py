@@ -58,7 +58,7 @@ from mri_pipeline.registry.database import open_engine, writing
 from mri_pipeline.registry.quality_rows import MeasuresRow, measures_facts
 from mri_pipeline.registry.schema import AuditRow, ImageRow, KeyRow, ScanRow, SubjectRow
 from mri_pipeline.registry.trail import values_of
-from qc.reports.subject.files import report_digest
+from qc.reports.subject.digest import report_digest
 from reading_centre.use_cases.analysis.subject_jobs import make_job
 from reading_centre.use_cases.trial.init import init_trial
 

@@ -13,7 +13,6 @@ from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.registry import Registry, ScanState, Use, VisitState
 from mri_pipeline.registry.assignment_records import AssignmentState
 from reading_centre.use_cases.reading.images import CACHE
-from reading_centre.use_cases.reading.opening import Opener
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,6 +42,8 @@ def prepare_images(folder: Path) -> int:
 
 
 def _prepared(trial: Trial) -> int:
+    from reading_centre.use_cases.reading.opening import Opener  # noqa: PLC0415 - not for a trial without readers
+
     protocol, prepared, used = load_protocol(trial.protocol_file), 0, set[Path]()
     with Registry.open(trial, protocol, Use.SHOW) as registry:
         opener = Opener(trial, protocol, registry)
