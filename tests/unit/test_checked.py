@@ -193,6 +193,31 @@ def test_a_missing_page_is_written_again(trial, settled, page):
     assert (trial.reports / page).is_file()
 
 
+def test_pages_that_nobody_has_checked_are_written_again(trial, settled):
+    run_trial(trial.root)
+    refresh_reports(trial.root)
+    index = trial.reports / INDEX_PAGE
+    for spoil in ((trial.work / "checked.json").unlink, lambda: None):
+        right = index.read_bytes()
+        spoil()
+        index.write_text("an earlier page")
+        assert not run_trial(trial.root).reports_current
+        assert index.read_bytes() == right
+        refresh_reports(trial.root)
+    assert run_trial(trial.root).reports_current
+
+
+def test_the_methods_text_is_written_by_a_run_after_a_refresh_that_wrote_the_index_alone(trial, settled):
+    run_trial(trial.root)
+    refresh_reports(trial.root)
+    methods = trial.reports / METHODS_TEXT
+    right = methods.read_bytes()
+    methods.write_text("of an earlier run")
+    refresh_reports(trial.root)  # writes the index, because the state of the pages is another one
+    assert not run_trial(trial.root).reports_current
+    assert methods.read_bytes() == right
+
+
 def test_a_failed_subject_is_never_taken_as_unchanged(trial, settled, monkeypatch):
     run_trial(trial.root)
 

@@ -72,13 +72,25 @@ class _Results(BaseModel):
 
 
 class _Remembered(BaseModel):
-    """What was checked: results and report of each subject by its code, and the pages over all subjects."""
+    """What was checked: results and report of each subject by its code, and the pages over all subjects.
+
+    Attributes
+    ----------
+    results : dict of str to _Results
+    reports : dict of str to str
+        `Checked.state`.
+    pages : str
+        State of all subjects and of the pages; empty if it is not known.
+    methods : bool
+        True if the methods text was written in that state, too.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     results: dict[str, _Results] = {}
     reports: dict[str, str] = {}
     pages: str = ""
+    methods: bool = False
 
 
 class Checked:
@@ -255,7 +267,7 @@ class Checked:
         bool
         """
         found = self._pages(states)
-        return bool(found) and self._known.pages in {f"{found} methods", "" if methods else found}
+        return bool(found) and self._known.pages == found and (self._known.methods or not methods)
 
     def set_pages_current(self, states: Mapping[str, str], *, methods: bool) -> None:
         """Remember that the pages over all subjects were written.
@@ -268,7 +280,7 @@ class Checked:
             True: the methods text, too.
         """
         if found := self._pages(states):
-            self._known.pages = f"{found} methods" if methods else found
+            self._known.pages, self._known.methods = found, methods
             self._changed = True
 
     def _pages(self, states: Mapping[str, str]) -> str:
