@@ -218,6 +218,24 @@ def test_the_methods_text_is_written_by_a_run_after_a_refresh_that_wrote_the_ind
     assert methods.read_bytes() == right
 
 
+def test_an_interrupted_run_has_checked_subjects(trial, settled, looked_at, monkeypatch):
+    plain = batch.is_current
+
+    def interrupted(job):
+        if job.subject == OTHER:
+            raise KeyboardInterrupt
+        return plain(job)
+
+    monkeypatch.setattr(batch, "is_current", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(trial.root)
+    assert list(looked_at) == [CHANGED]
+    monkeypatch.setattr(batch, "is_current", plain)
+    looked_at.clear()
+    run_trial(trial.root)
+    assert list(looked_at) == [OTHER]
+
+
 def test_a_failed_subject_is_never_taken_as_unchanged(trial, settled, monkeypatch):
     run_trial(trial.root)
 

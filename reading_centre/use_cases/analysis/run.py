@@ -168,19 +168,21 @@ def run_trial(
             if (flags := checked.current(subject.code, known[subject.code], calibrate=calibrate)) is not None
         }
         recorder = _Recorder(trial, registry, _analysed(chosen), checked, known, calibrate=calibrate)
-        with run_log(trial.work) as log:
-            found = run_batch(
-                [
-                    make_job(trial, protocol, subject).model_copy(update={"calibrate": calibrate})
-                    for subject in chosen
-                    if subject.code not in current
-                ],
-                execution,
-                progress=progress,
-                finished=recorder.record,
-                unchanged=tuple(current.values()),
-            )
-        checked.save()
+        try:
+            with run_log(trial.work) as log:
+                found = run_batch(
+                    [
+                        make_job(trial, protocol, subject).model_copy(update={"calibrate": calibrate})
+                        for subject in chosen
+                        if subject.code not in current
+                    ],
+                    execution,
+                    progress=progress,
+                    finished=recorder.record,
+                    unchanged=tuple(current.values()),
+                )
+        finally:  # an interrupted run has checked subjects, too
+            checked.save()
         outcomes = current | {outcome.subject: outcome for outcome in found.outcomes}
         shown = not found.outcomes and checked.reports_current(known, methods=True)
         if not shown:
