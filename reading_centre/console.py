@@ -58,7 +58,7 @@ def say_stderr(text: str) -> None:
     text : str
         Printed as it is, without markup and line breaks.
     """
-    STDERR.print(text, soft_wrap=True, markup=False)
+    STDERR.print(text, soft_wrap=True, markup=False, emoji=False)
 
 
 def ask_password(statement: str) -> str:

@@ -123,7 +123,7 @@ def run_batch(
     """Analyse all subjects; returns when each is done or has failed.
 
     A subject whose results are current is not analysed again. The cache of a subject is removed after its success. A
-    single subject gets all processes for its visits. If there are more subjects, each gets one process.
+    single job gets all processes for its visits. If there are more jobs, each gets one process.
 
     Parameters
     ----------
@@ -269,8 +269,22 @@ def _current(job: SubjectJob) -> Outcome | None:
         if not is_current(job):
             return None
         leave_current(job)
-        quality = load_quality(DerivativeDataset(job.derivatives).result(job.subject))
-    return outcome_of(job.subject, quality).model_copy(update={"unchanged": True})
+        return unchanged_outcome(DerivativeDataset(job.derivatives), job.subject)
+
+
+def unchanged_outcome(derivatives: DerivativeDataset, subject: str) -> Outcome:
+    """The outcome of a subject whose results are current.
+
+    Parameters
+    ----------
+    derivatives : DerivativeDataset
+    subject : str
+
+    Returns
+    -------
+    Outcome
+    """
+    return outcome_of(subject, load_quality(derivatives.result(subject))).model_copy(update={"unchanged": True})
 
 
 def _started(executor: Executor, job: SubjectJob, *, nprocs: int) -> tuple[SubjectJob, str]:

@@ -1,6 +1,7 @@
 """Subjects that were checked: a run reads their files again as soon as anything has changed, and only then."""
 
 import os
+import time
 
 import pytest
 
@@ -8,6 +9,7 @@ from benchmarks.large_trial import SITE, write_trial
 from mri_pipeline.analysis.publication import unfinished_folder
 from mri_pipeline.core.derivative_layout import calibration_file, subject_report
 from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Registry
 from qc.reports.index import INDEX_PAGE
@@ -216,6 +218,52 @@ def test_the_methods_text_is_written_by_a_run_after_a_refresh_that_wrote_the_ind
     refresh_reports(trial.root)  # writes the index, because the state of the pages is another one
     assert not run_trial(trial.root).reports_current
     assert methods.read_bytes() == right
+
+
+def test_other_inputs_of_a_lock_are_another_state(trial, settled):
+    with Registry.open(trial, protocol_of(trial)) as registry:
+        subject = registry.subject(CHANGED)
+    now = checked.Checked(trial, protocol_of(trial))
+    states = {now.state(subject, depends) for depends in ({}, {"wk00": {"rules": {"connectivity": 3}}})}
+    assert len(states - {""}) == 2
+
+
+def test_a_change_of_a_subject_renews_the_index(trial, settled, monkeypatch):
+    monkeypatch.setattr(batch.LocalExecutor, "submit", lambda *_, **__: "none is analysed in this test")
+    run_trial(trial.root)
+    refresh_reports(trial.root)
+    before = (trial.reports / INDEX_PAGE).read_text()
+    with Registry.open(trial, protocol_of(trial)) as registry:
+        registry.record_scan(
+            CHANGED, "wk48", site=SITE, upload_digest="other", receipt="r2", replace_because="wrong patient"
+        )
+    refresh_reports(trial.root)
+    after = (trial.reports / INDEX_PAGE).read_text()
+    assert after != before
+    with Registry.open(trial, protocol_of(trial)) as registry:
+        registry.record_analyses(CHANGED, {"wk04": (ScanStatus.FAILED, "test")})
+    run_trial(trial.root)
+    assert (trial.reports / INDEX_PAGE).read_text() not in {before, after}
+
+
+@pytest.mark.parametrize(("days", "again"), [(0, False), (30, False), (31, True), (-2, True)])
+def test_a_check_is_repeated_after_a_month(trial, settled, looked_at, monkeypatch, days, again):
+    run_trial(trial.root)
+    looked_at.clear()
+    later = time.time() + days * 86_400
+    monkeypatch.setattr(checked, "SETTLED_S", -1e9)  # by that clock, files may be of the future
+    monkeypatch.setattr(checked.time, "time", lambda: later)
+    run_trial(trial.root)
+    assert bool(looked_at) == again
+
+
+def test_a_check_with_detection_rates_is_good_for_a_run_without(trial, settled):
+    now = checked.Checked(trial, protocol_of(trial))
+    now.set_current(CHANGED, "state", calibrate=True)
+    now.set_current(OTHER, "state", calibrate=False)
+    found = [now.current(code, "state", calibrate=wish) for code in CODES for wish in (False, True)]
+    assert found == [True, True, True, False]
+    assert not now.current(CHANGED, "", calibrate=False)
 
 
 def test_an_interrupted_run_has_checked_subjects(trial, settled, looked_at, monkeypatch):

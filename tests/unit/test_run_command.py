@@ -50,6 +50,12 @@ def test_off_a_terminal_there_is_a_line_a_minute(monkeypatch, capsys):
     ]
 
 
+@pytest.fixture(autouse=True)
+def remembered(monkeypatch):
+    """Checks of files that are seconds old are remembered, too."""
+    monkeypatch.setattr("reading_centre.use_cases.analysis.checked.SETTLED_S", -60.0)
+
+
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory):
     return write_trial(tmp_path_factory.mktemp("run") / "trial", subjects=2, shape=(40, 44, 14))

@@ -42,6 +42,12 @@ COLUMNS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def remembered(monkeypatch):
+    """Checks of files that are seconds old are remembered, too."""
+    monkeypatch.setattr("reading_centre.use_cases.analysis.checked.SETTLED_S", -60.0)
+
+
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     """A trial whose subject has all files of an analysis that a report shows, and the report of the analysis."""

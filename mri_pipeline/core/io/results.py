@@ -96,8 +96,8 @@ def parse_result(text: str | bytes, *, source: str = "result") -> SubjectResult:
             f"{source}: expected the result of a subject, found invalid or incomplete JSON", hint=hint
         ) from error
     # pydantic fills in defaults and drops unknown fields; a complete file is the same when written again
-    # (a number that is not finite differs from itself, or is refused by the schema)
-    if _FILE.dump_python(file, mode="json") != content:
+    # (a number that is not finite is written as null)
+    if from_json(_FILE.dump_json(file)) != content:
         raise UsageError(
             f"{source}: expected exactly the fields of a result, found missing or unknown ones", hint=hint
         )

@@ -1,10 +1,13 @@
 """Subjects that were checked and whose files have not changed since: neither a run nor the pages read them again.
 
 A check compares every file of a subject with its digest. It is remembered with the state of the files: names, sizes,
-inodes, and times of content and of status, as in the index of Git. A program that writes a file changes its status time
-and cannot set it back. The state also has software, settings, the subject in the registry and the inputs of its locks,
-so that other code, another upload or another read is checked again. Files that have just changed are not remembered: a
-second change in the same tick of the clock would have the same times.
+inodes, and times of content and of status, as in the index of Git. The state also has software, rules, the subject in
+the registry and the inputs of its locks, so that other code, another upload or another read is checked again. Files
+that have changed in the last minutes are not remembered (`SETTLED_S`).
+
+A write changes the times of a file. What changes none is not noticed: damage by a disk, a stepped clock, a file system
+without status time, or for a minute another machine on a network file system. Therefore all files are read again after
+`VALID_DAYS`, and `verify` always reads them.
 
 The file of this module may be deleted, outdated or lost: then everything is checked again. It holds no numbers.
 """
@@ -13,11 +16,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,33 +28,27 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mri_pipeline.analysis.publication import PLATFORM, unfinished_folder
 from mri_pipeline.core.derivative_layout import calibration_file, subject_report
 from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.io.file_states import file_state, folder_state
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.provenance import settings_digest, software
-from mri_pipeline.registry import Registry, SubjectState
+from mri_pipeline.registry import SubjectState
 from qc.reports.index import INDEX_PAGE
 from qc.reports.methods import BIBLIOGRAPHY, METHODS_PAGE, METHODS_TEXT
 
-SETTLED_S: Final = 10.0
-"""Age of the last change of a file from which on its state is remembered, in seconds."""
+_LOGGER = logging.getLogger(__name__)
 
+SETTLED_S: Final = 120.0
+"""Age of the last change of a file from which on its state is remembered, in seconds.
 
-def locked_inputs(registry: Registry) -> dict[str, dict[str, dict[str, Any]]]:
-    """What the counts of each locked visit depend on.
+A second change in the same tick of the clock has the same times. A change through a memory map may have those of the
+first one until the kernel has written the page, after up to 35 s.
+"""
 
-    Parameters
-    ----------
-    registry : Registry
+VALID_DAYS: Final = 30
+"""How long a check of the results is valid."""
 
-    Returns
-    -------
-    dict of str to dict
-        `RegistryQueries.locked_inputs` by subject and visit.
-    """
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for (subject, visit), inputs in registry.locked_inputs().items():
-        found.setdefault(subject, {})[visit] = inputs
-    return found
+_DAY_S: Final = 86_400
 
 
 class _Results(BaseModel):
@@ -60,15 +57,18 @@ class _Results(BaseModel):
     Attributes
     ----------
     state : str
-        `Checked.state`, and whether detection rates were among the results.
-    qc_flags : list of str
-        As in `workflows.outcome.Outcome`.
+        `Checked.state`.
+    day : int
+        Day of the check, from 1970-01-01 on.
+    calibrated : bool
+        True if detection rates were among the results.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     state: str
-    qc_flags: list[str]
+    day: int
+    calibrated: bool
 
 
 class _Remembered(BaseModel):
@@ -105,31 +105,30 @@ class Checked:
     def __init__(self, trial: Trial, protocol: Protocol) -> None:
         self._trial = trial
         self._file = trial.work / "checked.json"
-        self._now_ns = time.time_ns()
+        self._now_s = time.time()
         self._caches = [str(folder) for folder in trial.work.glob("v*") if folder.is_dir()]
-        settings = protocol.model_dump_json(include={"name", "visits", "lesions"})
-        every = [str(trial.root), settings, settings_digest(protocol), software(), PLATFORM]
-        self._every = json.dumps(every, sort_keys=True)
+        rules = protocol.lesions.model_dump_json()  # the digest of the settings leaves out what changes no number
+        self._every = json.dumps([rules, settings_digest(protocol), software(), PLATFORM], sort_keys=True)
         try:
             self._known = _Remembered.model_validate_json(self._file.read_bytes())
         except (OSError, ValidationError):
             self._known = _Remembered()
         self._changed = False
 
-    def states(self, registry: Registry, subjects: Iterable[SubjectState]) -> dict[str, str]:
+    def states(self, subjects: Iterable[SubjectState], locked: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         """The present `state` of each subject.
 
         Parameters
         ----------
-        registry : Registry
         subjects : iterable of SubjectState
+        locked : mapping of str to mapping
+            `subject_jobs.locked_inputs`.
 
         Returns
         -------
         dict of str to str
             By blinded code.
         """
-        locked = locked_inputs(registry)
         return {subject.code: self.state(subject, locked.get(subject.code, {})) for subject in subjects}
 
     def state(self, subject: SubjectState, depends: Mapping[str, Any]) -> str:
@@ -159,10 +158,12 @@ class Checked:
         try:
             if unfinished_folder(trial.derivatives.root, code).exists() or self._has_cache(code):
                 return ""
-            newest = max(*(_folder(str(path), lines) for path in folders), *(_file(path, lines) for path in files))
+            newest = max(
+                *(folder_state(path, lines) for path in folders), *(file_state(path, lines) for path in files)
+            )
         except OSError:
             return ""
-        if newest > self._now_ns - SETTLED_S * 1e9:
+        if newest > (self._now_s - SETTLED_S) * 1e9:
             return ""
         return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
@@ -173,8 +174,8 @@ class Checked:
                     return True
         return False
 
-    def current(self, code: str, state: str, *, calibrate: bool) -> list[str] | None:
-        """The QC flags of a subject whose results were current in the same state.
+    def current(self, code: str, state: str, *, calibrate: bool) -> bool:
+        """True if the results of a subject were current in the same state.
 
         Parameters
         ----------
@@ -183,28 +184,28 @@ class Checked:
         state : str
             `state` now.
         calibrate : bool
-            True: detection rates are among the results.
+            True: with detection rates.
 
         Returns
         -------
-        list of str or None
-            None if they have to be checked.
+        bool
         """
         found = self._known.results.get(code)
-        return found.qc_flags if found and state and found.state == _with(state, calibrate=calibrate) else None
+        if found is None or not state or found.state != state:
+            return False
+        return 0 <= self._now_s // _DAY_S - found.day <= VALID_DAYS and (found.calibrated or not calibrate)
 
-    def set_current(self, code: str, state: str, qc_flags: Iterable[str], *, calibrate: bool) -> None:
+    def set_current(self, code: str, state: str, *, calibrate: bool) -> None:
         """Remember that the results of a subject are current.
 
         Parameters
         ----------
         code, state, calibrate
             As in `current`; the state before the check.
-        qc_flags : iterable of str
-            As in `workflows.outcome.Outcome`.
         """
         if state:
-            self._known.results[code] = _Results(state=_with(state, calibrate=calibrate), qc_flags=list(qc_flags))
+            day = int(self._now_s // _DAY_S)
+            self._known.results[code] = _Results(state=state, day=day, calibrated=calibrate)
             self._changed = True
 
     def report_current(self, code: str, state: str) -> bool:
@@ -289,59 +290,16 @@ class Checked:
         lines = [self._every, json.dumps(dict(states))]
         try:
             for name in (INDEX_PAGE, METHODS_PAGE, METHODS_TEXT, BIBLIOGRAPHY):
-                _file(self._trial.reports / name, lines)
+                file_state(self._trial.reports / name, lines)
         except OSError:
             return ""
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def save(self) -> None:
-        """Write what was checked, if there is something new. A disk that cannot be written loses it."""
-        if self._changed:
-            with suppress(OSError):
-                write_atomic(self._file, self._known.model_dump_json())
-
-
-def _with(state: str, *, calibrate: bool) -> str:
-    return f"{state} calibrated" if calibrate else state
-
-
-def _file(path: Path, lines: list[str]) -> int:
-    """Add the state of a file to `lines`; returns the time of its last change in ns, 0 for a missing file."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        lines.append(f"{path} missing")
-        return 0
-    lines.append(f"{path} {_numbers(found)}")
-    return found.st_ctime_ns
-
-
-def _folder(path: str, lines: list[str]) -> int:
-    """Add the state of all files below a folder to `lines`; returns the time of the last change in ns.
-
-    Raises
-    ------
-    OSError
-        If a folder cannot be read, or is a link.
-    """
-    try:
-        with os.scandir(path) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        lines.append(f"{path} missing")
-        return 0
-    newest = 0
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            newest = max(newest, _folder(entry.path, lines))
-            continue
-        if entry.is_dir():
-            raise NotADirectoryError(entry.path)  # what is in it may change without a trace here
-        state = entry.stat()
-        lines.append(f"{entry.path} {_numbers(state)}")
-        newest = max(newest, state.st_ctime_ns)
-    return newest
-
-
-def _numbers(found: os.stat_result) -> str:
-    return f"{found.st_size} {found.st_ino} {found.st_mtime_ns} {found.st_ctime_ns}"
+        """Write what was checked, if there is something new. If that fails, the next command checks again."""
+        if not self._changed:
+            return
+        try:
+            write_atomic(self._file, self._known.model_dump_json())
+        except OSError as error:
+            _LOGGER.warning("what was checked could not be remembered: %s", error.strerror)

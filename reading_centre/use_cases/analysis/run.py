@@ -18,9 +18,9 @@ from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState, SubjectState, Use
 from reading_centre.use_cases.analysis.checked import Checked
 from reading_centre.use_cases.analysis.overview import last_failure, latest_result, save_outcome
-from reading_centre.use_cases.analysis.subject_jobs import ACCEPTED, make_job
+from reading_centre.use_cases.analysis.subject_jobs import ACCEPTED, locked_inputs, make_job
 from reading_centre.use_cases.trial.staging import settle_all
-from workflows.batch import only_run, run_batch
+from workflows.batch import only_run, run_batch, unchanged_outcome
 from workflows.executors import Execution
 from workflows.logs import run_log
 from workflows.outcome import BatchOutcome, Outcome
@@ -161,11 +161,11 @@ def run_trial(
             raw=trial.rawdata.root,
         )
         checked = Checked(trial, protocol)
-        known = checked.states(registry, states)
+        known = checked.states(states, locked_inputs(registry))
         current = {
-            subject.code: Outcome(subject=subject.code, done=True, qc_flags=flags, unchanged=True)
+            subject.code: unchanged_outcome(trial.derivatives, subject.code)
             for subject in chosen
-            if (flags := checked.current(subject.code, known[subject.code], calibrate=calibrate)) is not None
+            if checked.current(subject.code, known[subject.code], calibrate=calibrate)
         }
         recorder = _Recorder(trial, registry, _analysed(chosen), checked, known, calibrate=calibrate)
         try:
@@ -234,8 +234,7 @@ class _Recorder:
         if result.untouched:
             return
         if result.unchanged and job.subject in self.analysed:
-            state = self.known[job.subject]
-            self.checked.set_current(job.subject, state, result.qc_flags, calibrate=self.calibrate)
+            self.checked.set_current(job.subject, self.known[job.subject], calibrate=self.calibrate)
             return
         if not result.done:
             save_outcome(self.trial.derivatives, result)

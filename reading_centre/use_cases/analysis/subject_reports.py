@@ -24,9 +24,9 @@ from mri_pipeline.registry import Registry, ScanState, SubjectState, Use, VisitS
 from qc.reports.index import INDEX_PAGE
 from qc.reports.read_attribution import AUTOMATIC, ReadAttribution
 from qc.reports.subject.digest import report_digest
-from reading_centre.use_cases.analysis.checked import Checked, locked_inputs
+from reading_centre.use_cases.analysis.checked import Checked
 from reading_centre.use_cases.analysis.overview import Listed, latest_result, write_overview
-from reading_centre.use_cases.analysis.subject_jobs import ACCEPTED, make_job
+from reading_centre.use_cases.analysis.subject_jobs import ACCEPTED, locked_inputs, make_job
 from reading_centre.use_cases.tables.counting import LockInputs, counted_masks
 from reading_centre.use_cases.trial.staging import only_writer
 
@@ -64,7 +64,7 @@ def refresh_reports(folder: Path) -> list[str]:
     with Registry.open(trial, protocol, Use.SHOW) as registry:
         locked, states = locked_inputs(registry), registry.state().subjects
         checked = Checked(trial, protocol)
-        known = checked.states(registry, states)
+        known = checked.states(states, locked)
         for subject in states:
             code = subject.code
             if checked.report_current(code, known[code]):
@@ -105,7 +105,7 @@ def write_trial_index(trial: Trial, protocol: Protocol, registry: Registry, *, m
     with exclusive(trial.work / "index.lock", wait_s=WAIT_S):
         locked, states = locked_inputs(registry), registry.state().subjects
         checked = Checked(trial, protocol)
-        known = checked.states(registry, states)
+        known = checked.states(states, locked)
         if checked.pages_current(known, methods=methods):
             return trial.reports / INDEX_PAGE
         digest = settings_digest(protocol.lesions)
