@@ -43,7 +43,14 @@ def say(text: str) -> None:
     text : str
         Printed as it is, without markup and line breaks.
     """
-    STDOUT.print(text, soft_wrap=True, markup=False)
+    if STDOUT.is_terminal or not text.isprintable():
+        STDOUT.print(text, soft_wrap=True, markup=False, emoji=False)
+        return
+    try:  # the same bytes: the report of a large trial has 100,000 lines
+        STDOUT.file.write(f"{text}\n")
+        STDOUT.file.flush()
+    except BrokenPipeError:
+        STDOUT.on_broken_pipe()
 
 
 def say_stderr(text: str) -> None:
@@ -54,7 +61,7 @@ def say_stderr(text: str) -> None:
     text : str
         Printed as it is, without markup and line breaks.
     """
-    STDERR.print(text, soft_wrap=True, markup=False)
+    STDERR.print(text, soft_wrap=True, markup=False, emoji=False)
 
 
 def ask_password(statement: str) -> str:

@@ -118,11 +118,12 @@ def run_batch(
     *,
     progress: BatchProgress | None = None,
     finished: Finished = lambda _job, _outcome: None,
+    unchanged: Sequence[Outcome] = (),
 ) -> BatchOutcome:
     """Analyse all subjects; returns when each is done or has failed.
 
     A subject whose results are current is not analysed again. The cache of a subject is removed after its success. A
-    single subject gets all processes for its visits. If there are more subjects, each gets one process.
+    single job gets all processes for its visits. If there are more jobs, each gets one process.
 
     Parameters
     ----------
@@ -132,11 +133,13 @@ def run_batch(
         Called several times a second with the state of the run.
     finished : callable
         Called with each job and its outcome, as soon as it has ended.
+    unchanged : sequence of Outcome
+        Further subjects, which need no job: their results are known to be current.
 
     Returns
     -------
     BatchOutcome
-        In the order of `jobs`. A failed subject is not raised.
+        In the order of `jobs`, without `unchanged`. A failed subject is not raised.
 
     Raises
     ------
@@ -152,12 +155,15 @@ def run_batch(
         _LOGGER.warning(
             "The software has changed since the last run: %d subjects are analysed from the start.", renewed
         )
+    for outcome in unchanged:
+        _LOGGER.info("sub-%s: unchanged", outcome.subject)
     if not jobs:
         return BatchOutcome(())
     alone = len(jobs) == 1 and execution.plugin is Plugin.MULTIPROC
     executor = make_executor(execution, jobs[0].work)
     require_space(jobs, execution.nprocs)
-    batch = _Batch(executor, RunState(len(jobs)), progress or (lambda _state: None), finished)
+    state = RunState(len(jobs) + len(unchanged), done=len(unchanged))
+    batch = _Batch(executor, state, progress or (lambda _state: None), finished)
     try:
         kept = [job.model_copy(update={"keep_work": execution.keep_work}) for job in jobs]
         batch.run(kept, nprocs=execution.nprocs if alone else 1)
@@ -263,8 +269,22 @@ def _current(job: SubjectJob) -> Outcome | None:
         if not is_current(job):
             return None
         leave_current(job)
-        quality = load_quality(DerivativeDataset(job.derivatives).result(job.subject))
-    return outcome_of(job.subject, quality).model_copy(update={"unchanged": True})
+        return unchanged_outcome(DerivativeDataset(job.derivatives), job.subject)
+
+
+def unchanged_outcome(derivatives: DerivativeDataset, subject: str) -> Outcome:
+    """The outcome of a subject whose results are current.
+
+    Parameters
+    ----------
+    derivatives : DerivativeDataset
+    subject : str
+
+    Returns
+    -------
+    Outcome
+    """
+    return outcome_of(subject, load_quality(derivatives.result(subject))).model_copy(update={"unchanged": True})
 
 
 def _started(executor: Executor, job: SubjectJob, *, nprocs: int) -> tuple[SubjectJob, str]:

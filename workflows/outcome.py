@@ -87,10 +87,13 @@ class BatchOutcome:
         In the order of the jobs.
     log : str
         Path of the log of the run; empty if there is none.
+    reports_current : bool
+        True if all reports and their index are known to be current.
     """
 
     outcomes: tuple[Outcome, ...]
     log: str = ""
+    reports_current: bool = False
 
     @property
     def failed(self) -> tuple[Outcome, ...]:

@@ -29,7 +29,8 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import software
 
 _LOGGER = logging.getLogger(__name__)
-_PLATFORM: Final = f"{platform.system()} {platform.machine()}"
+PLATFORM: Final = f"{platform.system()} {platform.machine()}"
+"""Operating system and processor."""
 
 
 class AnalysedScan(BaseModel):
@@ -103,7 +104,7 @@ def staged(job: SubjectJob) -> SubjectJob:
 def _provenance(job: SubjectJob) -> Provenance:
     """The provenance of an analysis before it has results."""
     return Provenance(
-        inputs=_inputs(job), outputs={}, software=software(), platform=_PLATFORM, rules=job.rules, job=_rest(job)
+        inputs=_inputs(job), outputs={}, software=software(), platform=PLATFORM, rules=job.rules, job=_rest(job)
     )
 
 
@@ -152,7 +153,7 @@ def is_current(job: SubjectJob) -> bool:
         stated = Provenance.model_validate_json(derivatives.provenance(job.subject).read_bytes())
         return (
             (stated.software, stated.platform, stated.rules, stated.job)
-            == (software(), _PLATFORM, job.rules, _rest(job))
+            == (software(), PLATFORM, job.rules, _rest(job))
             and not any(visit.failure for visit in load_result(derivatives.result(job.subject)).quality)
             and subject_report(job.reports, job.subject).is_file()
             and (
@@ -272,4 +273,20 @@ def leave_current(job: SubjectJob) -> None:
 
 
 def _unfinished(job: SubjectJob) -> Path:
-    return job.derivatives / f".sub-{job.subject}.unfinished"
+    return unfinished_folder(job.derivatives, job.subject)
+
+
+def unfinished_folder(derivatives: Path, subject: str) -> Path:
+    """Folder into which an analysis writes before the publication.
+
+    Parameters
+    ----------
+    derivatives : Path
+        Root of the derivative dataset.
+    subject : str
+
+    Returns
+    -------
+    Path
+    """
+    return derivatives / f".sub-{subject}.unfinished"

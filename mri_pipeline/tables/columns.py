@@ -82,6 +82,13 @@ class Column:
         """True if the value must not be empty."""
         return self.missing == "never"
 
+    @cached_property
+    def unrestricted(self) -> frozenset[object]:
+        """Types of which every value is valid."""
+        missing = [] if self.required else [type(None)]
+        restricted = self.values or self.type is ColumnType.DECIMAL
+        return frozenset(missing if restricted else [*missing, self.type.python])
+
 
 @dataclass(frozen=True)
 class Table:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, Final
@@ -21,6 +22,7 @@ from mri_pipeline.tables.inputs import SubjectInput, new_code, visit_inputs
 from mri_pipeline.tables.nv import nv_rows
 from mri_pipeline.tables.rows import (
     check_rows,
+    decimal_text,
     lesion_rows,
     locked_rows,
     question_rows,
@@ -88,7 +90,7 @@ def _text(value: Cell, missing: str) -> str:
         return missing
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"{value:f}" if not isinstance(value, str | int) else str(value)
+    return decimal_text(value) if isinstance(value, Decimal) else str(value)
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Row], *, delimiter: str = ",", missing: str = "") -> str:
@@ -120,12 +122,13 @@ def csv_text(names: Sequence[str], rows: Iterable[Row], *, delimiter: str = ",",
     return _lines([names, *_cells(names, rows, missing)], delimiter)
 
 
-def _cells(names: Sequence[str], rows: Iterable[Row], missing: str = "") -> list[list[str]]:
-    # strings, most of the cells, are written as they are
-    return [[cell if type(cell := row[name]) is str else _text(cell, missing) for name in names] for row in rows]
+def _cells(names: Sequence[str], rows: Iterable[Row], missing: str = "") -> list[list[Cell]]:
+    # most of the cells are written as they are; the writer of CSV leaves the field of None empty
+    plain = {str, int} if missing else {str, int, type(None)}
+    return [[cell if type(cell := row[name]) in plain else _text(cell, missing) for name in names] for row in rows]
 
 
-def _lines(rows: Iterable[Sequence[str]], delimiter: str = ",") -> str:
+def _lines(rows: Iterable[Sequence[Cell]], delimiter: str = ",") -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n", delimiter=delimiter).writerows(rows)
     return buffer.getvalue()

@@ -9,7 +9,7 @@ from mri_pipeline.core.records import ReadStatus, ScanStatus, T2State
 from mri_pipeline.tables import sdtm
 from mri_pipeline.tables.columns import Cell, Row
 from mri_pipeline.tables.inputs import Evaluator
-from mri_pipeline.tables.rows import COMPARISONS
+from mri_pipeline.tables.rows import COMPARISONS, decimal_text
 from mri_pipeline.tables.sdtm import LESION_TESTS, LOCATIONS, NV, VISIT_TESTS, NvTest
 
 _SCAN_REASONS = {
@@ -56,7 +56,7 @@ def nv_rows(
     rows: list[Row] = []
     for i, timepoint in enumerate(timepoints):
         visit = str(timepoint["visit"])
-        common: Row = {
+        common: Row = dict.fromkeys(NV.names) | {
             "STUDYID": study,
             "DOMAIN": "NV",
             "USUBJID": timepoint["subject"],
@@ -68,11 +68,9 @@ def nv_rows(
             *_visit_rows(timepoint, timepoints[:i], provisional=provisional),
             *(row for lesion in of_visit.get(visit, []) for row in _lesion_rows(lesion, baseline=not i)),
         ]
-        for row in made:
-            values = common | row | {"NVSEQ": len(rows) + 1}
-            if row.get("NVSTAT") is None:
-                values |= _of_result(evaluators.get(visit), baseline=not i)
-            rows.append({name: values.get(name) for name in NV.names})
+        of_result = _of_result(evaluators.get(visit), baseline=not i)
+        for number, row in enumerate(made, start=len(rows) + 1):
+            rows.append(common | row | {"NVSEQ": number} | ({} if "NVSTAT" in row else of_result))
     return rows
 
 
@@ -131,7 +129,7 @@ def _result(value: Cell) -> Row:
         word = str(value).replace("_", " ").upper()
         return {"NVORRES": word, "NVSTRESC": word}
     unit, number = sdtm.UNIT if isinstance(value, Decimal) else None, Decimal(value)
-    text = f"{number:f}"
+    text = decimal_text(number)
     return {"NVORRES": text, "NVORRESU": unit, "NVSTRESC": text, "NVSTRESN": number, "NVSTRESU": unit}
 
 

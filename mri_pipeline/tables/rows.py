@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from mri_pipeline.core.errors import quoted
@@ -75,15 +76,40 @@ def quantised(value: float, decimals: int) -> Decimal:
     """
     if not math.isfinite(value):
         raise ValueError(f"expected a finite number, found {value}")
-    number = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-decimals))
+    number = Decimal(repr(float(value))).quantize(_step(decimals))
     return number or abs(number)
+
+
+def decimal_text(number: Decimal) -> str:
+    """A number with all its places, without exponent.
+
+    Parameters
+    ----------
+    number : Decimal
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> decimal_text(Decimal("0.1230")), decimal_text(Decimal("1E-8")), decimal_text(Decimal("2E+1"))
+    ('0.1230', '0.00000001', '20')
+    """
+    text = str(number)  # faster than a format; most numbers have no exponent
+    return f"{number:f}" if "E" in text else text
+
+
+@cache
+def _step(decimals: int) -> Decimal:
+    return Decimal(1).scaleb(-decimals)
 
 
 def _cell(value: Any, column: Column) -> Cell:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, StrEnum):
-        return value.value
+        return str(value)
     if isinstance(value, tuple):
         return ";".join(value) or None
     if column.decimals:
@@ -278,7 +304,7 @@ def check_rows(table: Table, rows: Iterable[Row]) -> None:
         if tuple(row) != table.names:
             raise ValueError(f"{table.file}, row {number}: expected the columns of the schema in their order")
         for column, value in zip(table.columns, row.values(), strict=True):
-            if value is None and not column.required:
+            if type(value) in column.unrestricted:
                 continue
             fault = _fault(value, column)
             if fault:

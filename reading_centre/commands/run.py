@@ -70,7 +70,8 @@ def run(
             calibrate=calibrate,
             progress=progress,
         )
-    renew_reports(trial)  # the analysis has written those of the automatic masks
+    if not outcome.reports_current:
+        renew_reports(trial)  # the analysis has written those of the automatic masks
     try:
         report_batch(outcome, as_json=as_json)
     finally:

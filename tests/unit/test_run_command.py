@@ -1,6 +1,8 @@
 """`run`: progress in words, the log of the run, what would be done, and failed subjects alone."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -46,6 +48,12 @@ def test_off_a_terminal_there_is_a_line_a_minute(monkeypatch, capsys):
         "2 of 9",
         "4 of 9",
     ]
+
+
+@pytest.fixture(autouse=True)
+def remembered(monkeypatch):
+    """Checks of files that are seconds old are remembered, too."""
+    monkeypatch.setattr("reading_centre.use_cases.analysis.checked.SETTLED_S", -60.0)
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +177,21 @@ def test_numbers_of_a_replaced_scan_are_neither_recorded_nor_in_tables(tmp_path,
         match="subject BENCH000, visit wk04: the analysis is of a scan that was replaced",
     ):
         write_trial_tables(trial.root, provisional=True)
+
+
+def test_a_line_is_printed_as_it_is(capsys):
+    lines = ["sub-AB12: [b]1[/b] :smile: \N{GREEK SMALL LETTER MU}", "x" * 500, "a line\nand another", ""]
+    for line in lines:
+        console.say(line)
+    assert capsys.readouterr().out == "".join(f"{line}\n" for line in lines)
+
+
+def test_a_closed_pipe_ends_a_command_without_a_traceback():
+    program = "from reading_centre.console import say\nfor _ in range(9999): say('x' * 99)"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.read(100)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1

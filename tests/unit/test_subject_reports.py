@@ -19,6 +19,7 @@ from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.tables.io import read_table
+from qc.reports.subject import files
 from qc.reports.subject.files import write_report
 from reading_centre import cli
 from reading_centre.use_cases.analysis import report_job, subject_reports
@@ -39,6 +40,12 @@ COLUMNS = {
     "new T2": "new_t2_count",
     "combined unique active": "combined_unique_active_count",
 }
+
+
+@pytest.fixture(autouse=True)
+def remembered(monkeypatch):
+    """Checks of files that are seconds old are remembered, too."""
+    monkeypatch.setattr("reading_centre.use_cases.analysis.checked.SETTLED_S", -60.0)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +150,7 @@ def test_a_report_that_cannot_be_written_is_named_and_the_others_stay(trial, tmp
 def test_only_reports_that_are_not_true_any_more_are_written(trial, tmp_path, monkeypatch):
     read_some(trial, tmp_path)
     refresh_reports(trial.root)
-    monkeypatch.setattr(subject_reports, "write_report", None)
+    monkeypatch.setattr(files, "write_report", None)
     assert refresh_reports(trial.root) == []
     (trial.reports / f"sub-{CODE}.html").unlink()
     assert refresh_reports(trial.root) == []
@@ -329,14 +336,14 @@ def test_one_process_at_a_time_renews_the_reports_and_looks_again(trial, tmp_pat
 
 def test_a_report_is_made_without_the_lock_of_its_subject(trial, tmp_path, monkeypatch):
     read_some(trial, tmp_path)
-    plain, seen = subject_reports.write_report, []
+    plain, seen = files.write_report, []
 
     def write(job, *more):
         with exclusive(trial.subject_lock(CODE), wait_s=0):  # a reader opens the next case
             seen.append(job.reports)
         return plain(job, *more)
 
-    monkeypatch.setattr(subject_reports, "write_report", write)
+    monkeypatch.setattr(files, "write_report", write)
     assert refresh_reports(trial.root) == []
     assert seen[0] != trial.reports
     assert "confirmed by R1" in report_of(trial)
@@ -345,7 +352,7 @@ def test_a_report_is_made_without_the_lock_of_its_subject(trial, tmp_path, monke
 
 def test_a_read_that_changes_while_its_report_is_made_is_shown(trial, tmp_path, monkeypatch):
     read_some(trial, tmp_path)
-    plain, calls = subject_reports.write_report, []
+    plain, calls = files.write_report, []
 
     def write(job, *more):
         calls.append(1)
@@ -353,7 +360,7 @@ def test_a_read_that_changes_while_its_report_is_made_is_shown(trial, tmp_path, 
             lock_reads(trial.root, reader="R1")
         return plain(job, *more)
 
-    monkeypatch.setattr(subject_reports, "write_report", write)
+    monkeypatch.setattr(files, "write_report", write)
     assert refresh_reports(trial.root) == []
     assert len(calls) == 2
     assert {row["read"] for row in counts_of(report_of(trial)).values()} == {"locked by R1"}

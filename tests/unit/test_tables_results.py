@@ -55,6 +55,18 @@ def test_no_json_is_refused(text):
         parse_result(text)
 
 
+NUMBERS = [name for name in VisitCounts.__dataclass_fields__ if name.endswith("_ml")]
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_that_is_not_finite_is_refused(name, value):
+    text = result_text(SubjectResult("BC23", visits=(replace(VisitCounts("wk00"), **{name: 12345.5}),)))
+    assert text.count("12345.5") == 1
+    with pytest.raises(UsageError, match="expected"):
+        parse_result(text.replace("12345.5", value))
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(UsageError, match=r"expected none\.json, found no such file"):
         load_result(tmp_path / "none.json")

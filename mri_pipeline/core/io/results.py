@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
@@ -85,7 +86,7 @@ def parse_result(text: str | bytes, *, source: str = "result") -> SubjectResult:
     """
     hint = "run the analysis of this subject again"
     try:
-        content = json.loads(text)
+        content = from_json(text)
         found = content.get("format") if isinstance(content, dict) else None
         if found != FORMAT:
             raise UsageError(f"{source}: expected a result of format {FORMAT}, found format {found}", hint=hint)
@@ -96,7 +97,7 @@ def parse_result(text: str | bytes, *, source: str = "result") -> SubjectResult:
         ) from error
     # pydantic fills in defaults and drops unknown fields; a complete file is the same when written again
     # (a number that is not finite is written as null)
-    if json.loads(_FILE.dump_json(file)) != content:
+    if from_json(_FILE.dump_json(file)) != content:
         raise UsageError(
             f"{source}: expected exactly the fields of a result, found missing or unknown ones", hint=hint
         )

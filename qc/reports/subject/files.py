@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +9,9 @@ from pathlib import Path
 from mri_pipeline.analysis.calibration import parse_calibration
 from mri_pipeline.analysis.derivatives import read_visit
 from mri_pipeline.analysis.subject_job import SubjectJob
-from mri_pipeline.core import provenance
 from mri_pipeline.core.calibration import NOT_CALIBRATED
-from mri_pipeline.core.derivative_layout import DerivativeDataset, calibration_file, subject_report
+from mri_pipeline.core.derivative_layout import DerivativeDataset, subject_report
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.io.results import result_text
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
@@ -23,6 +19,7 @@ from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.tracking.track import VisitTracking
 from qc.reports.read_attribution import AUTOMATIC, ReadAttribution
 from qc.reports.subject.contents import SubjectReport, VisitReport
+from qc.reports.subject.digest import calibration_text, report_digest, shown_software
 from qc.reports.subject.page import write_subject_report
 
 
@@ -62,37 +59,6 @@ class CountedSubject:
     reads: str
 
 
-def report_digest(job: SubjectJob, automatic: SubjectResult, reads: str = "") -> str:
-    """Digest of everything that a report shows, except the pixels of the scans.
-
-    Parameters
-    ----------
-    job : SubjectJob
-        With the analysed visits alone.
-    automatic : SubjectResult
-        Of the analysis.
-    reads : str
-        As in `CountedSubject`; empty without reads.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-    """
-    shown = {"subject", "planned", "refused", "protocol", "order_source", "ignored", "settings_digest"}
-    visits = [visit.visit for visit in job.visits]
-    content = [job.model_dump_json(include=shown), visits, result_text(automatic), _software(job), reads]
-    if calibration := _calibration(job):
-        content.append(calibration)
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-
-def _calibration(job: SubjectJob) -> str:
-    """Table of the detection rates of the subject; empty if they were not measured."""
-    file = calibration_file(job.reports, job.subject)
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
-
-
 def write_report(job: SubjectJob, automatic: SubjectResult, counted: CountedSubject | None = None) -> Path:
     """Write ``sub-<code>.html`` into the reports folder.
 
@@ -115,7 +81,7 @@ def write_report(job: SubjectJob, automatic: SubjectResult, counted: CountedSubj
     GridMismatchError
         If images and masks of the visits are not on one grid.
     """
-    calibrations = {one.visit: one for one in parse_calibration(_calibration(job))}
+    calibrations = {one.visit: one for one in parse_calibration(calibration_text(job))}
     result, visits, reads = (counted.result, counted.visits, counted.reads) if counted else (automatic, {}, "")
     report = SubjectReport(
         result=result,
@@ -131,14 +97,9 @@ def write_report(job: SubjectJob, automatic: SubjectResult, counted: CountedSubj
         order_source=job.order_source,
         ignored=job.ignored,
         digest=report_digest(job, automatic, reads),
-        software=_software(job),
+        software=shown_software(job),
     )
     return write_subject_report(report, subject_report(job.reports, job.subject))
-
-
-def _software(job: SubjectJob) -> dict[str, str]:
-    other = job.rules.segmenter
-    return provenance.software() | ({f"T2 lesions: {other.name}": other.version} if other else {})
 
 
 def _visit(

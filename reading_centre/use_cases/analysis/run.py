@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from mri_pipeline.analysis.calibration import require_built_in
 from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.errors import ReadingCentreError, UsageError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState, SubjectState, Use
+from reading_centre.use_cases.analysis.checked import Checked
 from reading_centre.use_cases.analysis.overview import last_failure, latest_result, save_outcome
-from reading_centre.use_cases.analysis.subject_jobs import ACCEPTED, make_job
-from reading_centre.use_cases.analysis.subject_reports import write_trial_index
+from reading_centre.use_cases.analysis.subject_jobs import ACCEPTED, locked_inputs, make_job
 from reading_centre.use_cases.trial.staging import settle_all
-from workflows.batch import only_run, run_batch
+from workflows.batch import only_run, run_batch, unchanged_outcome
 from workflows.executors import Execution
 from workflows.logs import run_log
 from workflows.outcome import BatchOutcome, Outcome
@@ -31,7 +30,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def _selected(
-    trial: Trial, registry: Registry, subjects: Sequence[str], *, only_failed: bool
+    trial: Trial, states: Iterable[SubjectState], subjects: Sequence[str], *, only_failed: bool
 ) -> list[SubjectState]:
     """Subjects with accepted scans, or those of them that were named or failed.
 
@@ -40,7 +39,7 @@ def _selected(
     UsageError
         If a code is unknown, or if no subject is left.
     """
-    with_scans = [s for s in registry.state().subjects if any(visit.scan in ACCEPTED for visit in s.visits)]
+    with_scans = [s for s in states if any(visit.scan in ACCEPTED for visit in s.visits)]
     unknown = sorted(set(subjects) - {subject.code for subject in with_scans})
     if unknown:
         raise UsageError(
@@ -88,7 +87,7 @@ def plan_run(folder: Path, *, subjects: Sequence[str] = (), only_failed: bool = 
     protocol = load_protocol(trial.protocol_file)
     digest = settings_digest(protocol.lesions)
     with Registry.open(trial, protocol, Use.SHOW) as registry:
-        chosen = _selected(trial, registry, subjects, only_failed=only_failed)
+        chosen = _selected(trial, registry.state().subjects, subjects, only_failed=only_failed)
     return {subject.code: _reason(trial, subject, digest) for subject in chosen}
 
 
@@ -147,31 +146,58 @@ def run_trial(
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    require_built_in(protocol.lesions, calibrate=calibrate)
+    if calibrate:
+        from mri_pipeline.analysis.calibration import require_built_in  # noqa: PLC0415 - scipy takes a second
+
+        require_built_in(protocol.lesions, calibrate=calibrate)
     with Registry.open(trial, protocol, Use.NUMBERS) as registry, only_run(trial.work):
         settle_all(trial, protocol, registry)
-        chosen = _selected(trial, registry, subjects, only_failed=only_failed)
+        states = registry.state().subjects
+        chosen = _selected(trial, states, subjects, only_failed=only_failed)
         write_dataset_description(
             trial.derivatives.root,
             settings_digest=settings_digest(protocol),
             rules=protocol.lesions,
             raw=trial.rawdata.root,
         )
-        with run_log(trial.work) as log:
-            outcome = run_batch(
-                [
-                    make_job(trial, protocol, subject).model_copy(update={"calibrate": calibrate})
-                    for subject in chosen
-                ],
-                execution,
-                progress=progress,
-                finished=partial(_record, trial, registry, _analysed(chosen)),
-            )
+        checked = Checked(trial, protocol)
+        known = checked.states(states, locked_inputs(registry))
+        current = {
+            subject.code: unchanged_outcome(trial.derivatives, subject.code)
+            for subject in chosen
+            if checked.current(subject.code, known[subject.code], calibrate=calibrate)
+        }
+        recorder = _Recorder(trial, registry, _analysed(chosen), checked, known, calibrate=calibrate)
         try:
-            write_trial_index(trial, protocol, registry, methods=True)
-        except (ReadingCentreError, OSError) as error:  # the analyses are done all the same
-            _LOGGER.warning("the index of the reports could not be written: %s", error)
-    return BatchOutcome(outcome.outcomes, log=str(log))
+            with run_log(trial.work) as log:
+                found = run_batch(
+                    [
+                        make_job(trial, protocol, subject).model_copy(update={"calibrate": calibrate})
+                        for subject in chosen
+                        if subject.code not in current
+                    ],
+                    execution,
+                    progress=progress,
+                    finished=recorder.record,
+                    unchanged=tuple(current.values()),
+                )
+        finally:  # an interrupted run has checked subjects, too
+            checked.save()
+        outcomes = current | {outcome.subject: outcome for outcome in found.outcomes}
+        shown = not found.outcomes and checked.reports_current(known, methods=True)
+        if not shown:
+            _write_index(trial, protocol, registry)
+    return BatchOutcome(tuple(outcomes[subject.code] for subject in chosen), log=str(log), reports_current=shown)
+
+
+def _write_index(trial: Trial, protocol: Protocol, registry: Registry) -> None:
+    """Write the pages over all subjects. A fault is left to the log: the analyses are done all the same."""
+    from reading_centre.use_cases.analysis.subject_reports import write_trial_index  # noqa: PLC0415 - matplotlib
+
+    try:
+        write_trial_index(trial, protocol, registry, methods=True)
+    except (ReadingCentreError, OSError) as error:
+        _LOGGER.warning("the index of the reports could not be written: %s", error)
 
 
 def _analysed(subjects: Sequence[SubjectState]) -> frozenset[str]:
@@ -183,24 +209,43 @@ def _analysed(subjects: Sequence[SubjectState]) -> frozenset[str]:
     )
 
 
-def _record(trial: Trial, registry: Registry, analysed: frozenset[str], job: SubjectJob, result: Outcome) -> None:
-    """Record the outcome and the status of each scan of a subject.
+@dataclass(frozen=True)
+class _Recorder:
+    """Records how the analysis of each subject ended.
 
-    A failed run removes nothing. Earlier results and locked reads remain. A scan that was accepted since then has no
-    results, even if the scan that it replaced had. If a scan was replaced or withdrawn during the run, the status of no
-    scan of the subject is changed.
+    `analysed` has the subjects of which every accepted scan is analysed, `known` the `Checked.state` of each subject
+    before the run.
     """
-    nothing_new = result.unchanged and job.subject in analysed
-    if result.untouched or nothing_new:
-        return
-    if not result.done:
-        save_outcome(trial.derivatives, result)
-    numbers = trial.derivatives.result(job.subject)
-    known = {counts.visit for counts in load_result(numbers).visits} if numbers.is_file() else set()
-    keys = {visit.visit: visit.scan_key for visit in job.visits}
-    statuses = {}
-    for label in keys:
-        has_numbers = label not in result.failed_visits if result.done else label in known and label in job.settled
-        status = ScanStatus.ANALYSED if has_numbers else ScanStatus.FAILED
-        statuses[label] = (status, result.failed_visits.get(label, result.reason))
-    registry.record_analyses(job.subject, statuses, scan_keys=keys)
+
+    trial: Trial
+    registry: Registry
+    analysed: frozenset[str]
+    checked: Checked
+    known: Mapping[str, str]
+    calibrate: bool
+
+    def record(self, job: SubjectJob, result: Outcome) -> None:
+        """Record the outcome and the status of each scan of a subject.
+
+        A failed run removes nothing. Earlier results and locked reads remain. A scan that was accepted since then has
+        no results, even if the scan that it replaced had. If a scan was replaced or withdrawn during the run, the
+        status of no scan of the subject is changed.
+        """
+        if result.untouched:
+            return
+        if result.unchanged and job.subject in self.analysed:
+            self.checked.set_current(job.subject, self.known[job.subject], calibrate=self.calibrate)
+            return
+        if not result.done:
+            save_outcome(self.trial.derivatives, result)
+        numbers = self.trial.derivatives.result(job.subject)
+        has = {counts.visit for counts in load_result(numbers).visits} if numbers.is_file() else set()
+        keys = {visit.visit: visit.scan_key for visit in job.visits}
+        statuses = {}
+        for label in keys:
+            has_numbers = (
+                label not in result.failed_visits if result.done else label in has and label in job.settled
+            )
+            status = ScanStatus.ANALYSED if has_numbers else ScanStatus.FAILED
+            statuses[label] = (status, result.failed_visits.get(label, result.reason))
+        self.registry.record_analyses(job.subject, statuses, scan_keys=keys)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans, files_state
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import load_result
@@ -9,7 +11,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.plan import planned_visits
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.provenance import settings_digest
-from mri_pipeline.registry import ScanState, SubjectState
+from mri_pipeline.registry import Registry, ScanState, SubjectState
 from reading_centre.use_cases.analysis.overview import outcome_text
 from workflows.outcome import Outcome
 
@@ -71,6 +73,24 @@ def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> Subject
             trial.derivatives.outcome(subject.code).name: outcome_text(Outcome(subject=subject.code, done=True))
         },
     )
+
+
+def locked_inputs(registry: Registry) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the counts of each locked visit depend on.
+
+    Parameters
+    ----------
+    registry : Registry
+
+    Returns
+    -------
+    dict of str to dict
+        `RegistryQueries.locked_inputs` by subject and visit.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for (subject, visit), inputs in registry.locked_inputs().items():
+        found.setdefault(subject, {})[visit] = inputs
+    return found
 
 
 def _measured(trial: Trial, subject: str) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mri_pipeline.analysis import steps
 from mri_pipeline.analysis.subject_job import SubjectJob
@@ -23,16 +23,21 @@ from mri_pipeline.core.records import SubjectResult
 from mri_pipeline.registry import Registry, ScanState, SubjectState, Use, VisitState
 from qc.reports.index import INDEX_PAGE
 from qc.reports.read_attribution import AUTOMATIC, ReadAttribution
-from qc.reports.subject.files import CountedSubject, CountedVisit, report_digest, write_report
+from qc.reports.subject.digest import report_digest
+from reading_centre.use_cases.analysis.checked import Checked
 from reading_centre.use_cases.analysis.overview import Listed, latest_result, write_overview
-from reading_centre.use_cases.analysis.subject_jobs import ACCEPTED, make_job
+from reading_centre.use_cases.analysis.subject_jobs import ACCEPTED, locked_inputs, make_job
 from reading_centre.use_cases.tables.counting import LockInputs, counted_masks
 from reading_centre.use_cases.trial.staging import only_writer
+
+if TYPE_CHECKING:
+    from qc.reports.subject.files import CountedSubject
 
 _DIGEST = re.compile(r'<meta name="shown" content="([0-9a-f]*)">')
 _HEAD: Final = 4096
 """Bytes of a report that contain its digest."""
 _ATTEMPTS: Final = 3
+_NO_NUMBERS: Final = "no numbers of its reads: "
 WAIT_S: Final = 20.0
 """Longest waiting time for an upload, import or analysis of a subject."""
 
@@ -57,14 +62,22 @@ def refresh_reports(folder: Path) -> list[str]:
     protocol = load_protocol(trial.protocol_file)
     failed = []
     with Registry.open(trial, protocol, Use.SHOW) as registry:
-        locked = _locked_inputs(registry)
-        for subject in registry.state().subjects:
+        locked, states = locked_inputs(registry), registry.state().subjects
+        checked = Checked(trial, protocol)
+        known = checked.states(states, locked)
+        for subject in states:
+            code = subject.code
+            if checked.report_current(code, known[code]):
+                continue
             try:
-                if _outdated(_Shown(trial, protocol, subject, locked.get(subject.code, {}))):
-                    _renew(trial, protocol, registry, subject.code)
+                if _outdated(_Shown(trial, protocol, subject, locked.get(code, {}))):
+                    _renew(trial, protocol, registry, code)
+                else:
+                    checked.set_report_current(code, known[code])
             except (ReadingCentreError, OSError) as error:  # the read is stored all the same
-                failed.append(f"sub-{subject.code}: the report could not be renewed: {_message(error)}")
-        if (trial.reports / INDEX_PAGE).is_file():
+                failed.append(f"sub-{code}: the report could not be renewed: {_message(error)}")
+        checked.save()
+        if (trial.reports / INDEX_PAGE).is_file() and not checked.reports_current(known, methods=False):
             try:
                 write_trial_index(trial, protocol, registry)
             except (ReadingCentreError, OSError) as error:
@@ -73,7 +86,9 @@ def refresh_reports(folder: Path) -> list[str]:
 
 
 def write_trial_index(trial: Trial, protocol: Protocol, registry: Registry, *, methods: bool = False) -> Path:
-    """Write the page over all subjects. It shows blinded codes and no sites, and the numbers of the tables.
+    """Write the page over all subjects, unless it is known to be current.
+
+    It shows blinded codes and no sites, and the numbers of the tables.
 
     Parameters
     ----------
@@ -88,18 +103,24 @@ def write_trial_index(trial: Trial, protocol: Protocol, registry: Registry, *, m
     Path
     """
     with exclusive(trial.work / "index.lock", wait_s=WAIT_S):
-        locked = _locked_inputs(registry)
+        locked, states = locked_inputs(registry), registry.state().subjects
+        checked = Checked(trial, protocol)
+        known = checked.states(states, locked)
+        if checked.pages_current(known, methods=methods):
+            return trial.reports / INDEX_PAGE
         digest = settings_digest(protocol.lesions)
-        return write_overview(
+        listed = [_listed(_Shown(trial, protocol, one, locked.get(one.code, {})), digest) for one in states]
+        page = write_overview(
             trial.reports,
-            [
-                _listed(_Shown(trial, protocol, subject, locked.get(subject.code, {})), digest)
-                for subject in registry.state().subjects
-            ],
+            listed,
             settings_digest=settings_digest(protocol),
             rules=protocol.lesions if methods else None,
             from_dicom=True,
         )
+        if not any(one.reason.startswith(_NO_NUMBERS) for one in listed):
+            checked.set_pages_current(known, methods=methods)
+            checked.save()
+        return page
 
 
 @dataclass(frozen=True)
@@ -161,6 +182,8 @@ class _Shown:
 
     def counted(self) -> CountedSubject | None:
         """The subject as the tables count it; None if no read counts."""
+        from qc.reports.subject.files import CountedSubject, CountedVisit  # noqa: PLC0415 - matplotlib takes a second
+
         automatic, counted = counted_masks(self.trial, self.protocol, self.subject, self.depends)
         if counted is None:
             return None
@@ -192,14 +215,6 @@ class _Shown:
         return self.trial.work / "counted" / f"{self.subject.code}-{self.digest}.json"
 
 
-def _locked_inputs(registry: Registry) -> dict[str, dict[str, dict[str, object]]]:
-    """What the counts of each locked visit depend on, by subject and visit."""
-    found: dict[str, dict[str, dict[str, object]]] = {}
-    for (subject, visit), inputs in registry.locked_inputs().items():
-        found.setdefault(subject, {})[visit] = inputs
-    return found
-
-
 def _outdated(shown: _Shown) -> bool:
     """True if a report shows something else, or an image is newer than it."""
     if not shown.report.is_file():
@@ -214,6 +229,8 @@ def _outdated(shown: _Shown) -> bool:
 
 def _renew(trial: Trial, protocol: Protocol, registry: Registry, code: str) -> None:
     """Write the report of a subject. Its lock is held only for the comparison with the present state at the end."""
+    from qc.reports.subject.files import write_report  # noqa: PLC0415 - as above
+
     for _ in range(_ATTEMPTS):
         shown, analysis = _shown_of(trial, protocol, registry, code), identity(trial.derivatives.folder(code))
         with TemporaryDirectory(dir=trial.reports, prefix=".report-") as folder:
@@ -235,7 +252,7 @@ def _renew(trial: Trial, protocol: Protocol, registry: Registry, code: str) -> N
 
 
 def _shown_of(trial: Trial, protocol: Protocol, registry: Registry, code: str) -> _Shown:
-    return _Shown(trial, protocol, registry.subject(code), _locked_inputs(registry).get(code, {}))
+    return _Shown(trial, protocol, registry.subject(code), locked_inputs(registry).get(code, {}))
 
 
 def _listed(shown: _Shown, rules_digest: str) -> Listed:
@@ -249,7 +266,7 @@ def _listed(shown: _Shown, rules_digest: str) -> Listed:
     try:
         return Listed(code, scans, shown.counted_result, reason, reads=shown.attributions)
     except (ReadingCentreError, OSError) as error:
-        return Listed(code, scans, None, f"no numbers of its reads: {_message(error)}")
+        return Listed(code, scans, None, f"{_NO_NUMBERS}{_message(error)}")
 
 
 def _message(error: ReadingCentreError | OSError) -> str:

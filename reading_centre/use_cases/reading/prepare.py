@@ -12,7 +12,6 @@ from mri_pipeline.registry import Registry, ScanState, Use
 from mri_pipeline.registry.assignment_records import AssignmentState
 from reading_centre.use_cases.reading.awaiting import visits_to_show
 from reading_centre.use_cases.reading.images import CACHE
-from reading_centre.use_cases.reading.opening import Opener
 
 _LOG = logging.getLogger(__name__)
 _FAULTS = (ReadingCentreError, OSError)
@@ -56,6 +55,8 @@ def prepare_images(folder: Path) -> int:
     trial = Trial.existing(folder)
     if not (trial.work / CACHE).is_dir():
         return 0
+    from reading_centre.use_cases.reading.opening import Opener  # noqa: PLC0415 - not for a trial without readers
+
     protocol, prepared, used, known = load_protocol(trial.protocol_file), 0, set[Path](), True
     with Registry.open(trial, protocol, Use.SHOW) as registry:
         opener = Opener(trial, protocol, registry)

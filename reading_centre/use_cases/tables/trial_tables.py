@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -78,23 +78,21 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol, Use.NUMBERS) as registry:
-        # without lesions, because those of a whole trial may exceed the memory
-        without_numbers: list[SubjectInput] = []
+        visits = _Visits()
         trial.work.mkdir(exist_ok=True)  # it may have been deleted
         refused: dict[str, ReadingCentreError] = {}
         texts = table_texts(
-            _subjects(trial, protocol, registry, without_numbers, refused, nprocs=nprocs),
+            _subjects(trial, protocol, registry, visits, refused, nprocs=nprocs),
             planned_visits(protocol),
             study=protocol.name,
             provisional=provisional,
             scratch=trial.work,
         )
-        analysed = sum(status is ScanStatus.ANALYSED for s in without_numbers for status in s.scans.values())
-        if not analysed:
+        if not visits.analysed:
             for error in refused.values():
                 raise error
             raise UsageError("expected analysed visits, found none", hint="run 'mri-pipeline run TRIAL' first")
-        if not provisional and unlocked_visits(without_numbers) == analysed:
+        if not provisional and visits.unlocked == visits.analysed:
             raise UsageError(
                 "expected locked reads, found none",
                 hint="confirm and lock reads with 'mri-pipeline read', or ask for --provisional tables",
@@ -106,7 +104,7 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
             AuditAction.TABLES_WRITTEN,
             details={
                 "provisional": provisional,
-                "analysed visits": analysed,
+                "analysed visits": visits.analysed,
                 "refused": sorted(refused),
                 "files": file_digests(written),
                 "software": software()["mri-pipeline source"],
@@ -137,19 +135,26 @@ def _changed_since_lock(trial: Trial, registry: Registry) -> Iterator[str]:
                 )
 
 
+@dataclass
+class _Visits:
+    """Number of analysed visits, and of those without a locked read."""
+
+    analysed: int = 0
+    unlocked: int = 0
+
+
 def _subjects(
     trial: Trial,
     protocol: Protocol,
     registry: Registry,
-    without_numbers: list[SubjectInput],
+    visits: _Visits,
     refused: dict[str, ReadingCentreError],
     *,
     nprocs: int,
 ) -> Iterator[SubjectInput]:
     """Yield all subjects. If the results of a subject cannot be used, its visits count as failed.
 
-    Each subject is also added to `without_numbers`, without its results. Subjects with unusable results are added to
-    `refused` with the reason.
+    Its visits are added to `visits`. Subjects with unusable results are added to `refused` with the reason.
     """
     states = registry.state().subjects
     locked = registry.locked_inputs()
@@ -158,7 +163,8 @@ def _subjects(
         if isinstance(result, ReadingCentreError):
             refused[state.code] = result
         one = subject_input(protocol, state, result)
-        without_numbers.append(replace(one, result=SubjectResult(state.code)))
+        visits.analysed += sum(status is ScanStatus.ANALYSED for status in one.scans.values())
+        visits.unlocked += unlocked_visits([one])
         yield one
 
 

@@ -168,7 +168,8 @@ def _run(trial: Trial, job: Job) -> dict[str, Any]:
     from reading_centre.use_cases.analysis.run import run_trial  # noqa: PLC0415 - no upload waits for nipype
 
     batch = run_trial(trial.root, only_failed=job.wishes["only_failed"])
-    refresh_reports(trial.root)
+    if not batch.reports_current:
+        refresh_reports(trial.root)
     analysed = sum(one.done and not one.unchanged for one in batch.outcomes)
     unchanged = sum(one.unchanged for one in batch.outcomes)
     notes = [f"subjects analysed: {analysed}, unchanged: {unchanged}, with a failure: {len(batch.failed)}"]
