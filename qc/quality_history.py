@@ -16,7 +16,7 @@ from mri_pipeline.core.quality_limits import QualityLimit
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import StoredMeasures
 from qc.change import CHANGE_RULES, ChangeRule
-from qc.quality_rules import RULES
+from qc.quality_rules import RULES, may_be_motion
 
 LEAST_BEFORE: Final = 3
 """Accepted uploads of a scanner with which a later one is compared."""
@@ -136,7 +136,8 @@ def measure_series(uploads: Sequence[StoredMeasures], protocol: Protocol) -> lis
             measured = [
                 (one, one.values[contrast.value][rule.value])
                 for one in uploads
-                if rule.value in one.values.get(contrast.value, {})
+                if rule.value in (values := one.values.get(contrast.value, {}))
+                and may_be_motion(rule.rule, values.get("phase_axis"))
             ]
             if measured:
                 found.append(_series(contrast, rule, measured, protocol))

@@ -41,7 +41,7 @@ GROUPS: Final = frozenset({
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelMeasuresSequence",
     "PlaneOrientationSequence", "PlanePositionSequence", "MRTimingAndRelatedParametersSequence", "MREchoSequence",
     "MRModifierSequence", "PixelValueTransformationSequence", "FrameContentSequence", "MRImageFrameTypeSequence",
-    "FrameVOILUTSequence",
+    "FrameVOILUTSequence", "MRFOVGeometrySequence",
 })  # fmt: skip
 """Functional groups of enhanced objects. The same allow-list applies to their content."""
 

@@ -68,6 +68,11 @@ _WHOLE: Final = frozenset({
 _PATIENT: Final = 0x0010
 """Group of the elements of the patient."""
 
+_OF_AN_INSTITUTION: Final = frozenset({
+    "InstitutionName", "InstitutionalDepartmentName", "InstitutionAddress", "ReferringPhysicianAddress", "StationName",
+    "PerformedStationName",
+})  # fmt: skip
+
 _BESIDE_PATIENT: Final = frozenset({
     "PatientComments", "PatientAddress", "PatientTelephoneNumbers", "PatientTelecomInformation", "IssuerOfPatientID",
 })  # fmt: skip
@@ -157,17 +162,14 @@ def _is_generic(form: str, value: str, keyword: str, words: IdentityWords, *, is
         return keyword != "PatientComments"
     if is_name or keyword in _BESIDE_PATIENT - {"PatientComments"}:  # of an unknown person, no word is generic
         return keyword in PERSONS - {"PersonName"} and len(_plain_words(form)) == 1 and _all_generic(form, words)
-    if keyword in {
-        "InstitutionName",
-        "InstitutionalDepartmentName",
-    }:  # of an institution, "Premier Imaging Center" stays
+    if keyword in _OF_AN_INSTITUTION:
         is_department = keyword == "InstitutionalDepartmentName"
-        return (is_department or len(_plain_words(form)) == 1) and _all_generic(
-            form, words, with_device=is_department
-        )
-    generic = [word for word in _plain_words(value) if word in words.generic | words.common]
-    least = 2 if keyword == "PatientComments" else 1  # "post contrast", but not "Mr Post"
-    return len(generic) >= least and _all_generic(value, words)
+        is_part = len(_plain_words(form)) == 1  # "Premier Imaging Center" stays
+        return (is_department or is_part) and _all_generic(form, words, with_device=is_department)
+    value_words = [word for word in _plain_words(value) if not re.search(r"\d", word)]
+    generic = [word for word in value_words if word in words.generic | words.common]
+    least = 2 if keyword == "PatientComments" and len(generic) < len(value_words) else 1  # not "Mr Post"
+    return len(generic) >= least and all(_all_generic(some, words) for some in (" ".join(value_words), form))
 
 
 def _plain_words(text: str) -> list[str]:

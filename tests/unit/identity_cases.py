@@ -27,6 +27,7 @@ FOUND = (
     ({"InstitutionName": "Sint-Jan"}, DESCRIPTION, "Sint Jan"),
     ({"PersonName": "Post"}, DESCRIPTION, "t1 Post"),
     ({"StudyID": "Frau Post"}, DESCRIPTION, "t1 post"),
+    ({"StudyID": "TRIAL 4711999"}, DESCRIPTION, "t1 4711999"),
     *(({"PatientComments": comment}, DESCRIPTION, text) for comment, text in (
         ("Mr Post", "t1 Post"), ("Mrs North", "North t1"), ("Stern Post", "t1 post"), ("Pat. 2381", "t1 2381"),
         ("Vida", "vida t1"),
@@ -62,6 +63,20 @@ FOUND = (
 NOT_FOUND = (
     # words of departments, physicians and operators that are words of protocols and scanners
     ({"InstitutionalDepartmentName": "MRT Skyra"}, MODEL, "MAGNETOM Skyra"),
+    ({"InstitutionAddress": "Institute of Neuroscience, Brain Building, Main Street 5"}, DESCRIPTION, "Brain MS"),
+    ({"ReferringPhysicianAddress": "Neuro Clinic, Church Street"}, DESCRIPTION, "neuro t1"),
+    ({"RequestedProcedureID": "MR BRAIN 7"}, DESCRIPTION, "brain flair"),
+    ({"StudyID": "BRAIN MS 3T"}, DESCRIPTION, "brain flair"),
+    *(({"PatientComments": comment}, DESCRIPTION, text) for comment, text in (
+        ("Baseline", "baseline t1"), ("Contrast", "t1 contrast"), ("MS study week 12", "study flair"),
+    )),
+    # initials with points, and short numbers with signs
+    ({"ReferringPhysicianName": "Jansen^M.R."}, DESCRIPTION, "MR Brain"),
+    ({"OperatorsName": "Jansen^T.E."}, DESCRIPTION, "t1 TE 100"),
+    *(({"PatientName": name}, DESCRIPTION, "MS protocol") for name in ("M.S.", "M-S", "M^S")),
+    ({"InstitutionalDepartmentName": "Servicio R.M."}, DESCRIPTION, "RM cerebro"),
+    ({"PatientID": "2-5"}, DESCRIPTION, "t2 2.5 mm"),
+    ({"StudyID": "1-1"}, DESCRIPTION, "flair 1.1"),
     ({"InstitutionalDepartmentName": "MRT Skyra"}, DESCRIPTION, "skyra fit t1"),
     ({"OperatorsName": "Sola^Maria"}, MODEL, "MAGNETOM Sola"),
     ({"PatientName": "Vida^Maria"}, MODEL, "MAGNETOM Vida"),

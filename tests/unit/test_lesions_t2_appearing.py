@@ -245,6 +245,16 @@ def test_a_change_of_one_slice_is_a_lesion_unless_the_slices_beside_become_darke
     assert len(changes_of(z, tuple(3.0 if a == axis else 1.0 for a in range(3)))) == lesions
 
 
+@pytest.mark.parametrize("axis", range(3))
+def test_isotropic_voxels_have_no_slices_beside(axis):
+    z = np.zeros(MAP, np.float32)
+    slices = np.moveaxis(z, axis, 0)
+    disc = np.moveaxis(ball((10, 12, 10), 2.5), axis, 0).any(axis=0)
+    for slice_, change in zip((9, 10, 11), (-2, 7, -2), strict=True):
+        slices[slice_][disc] = change
+    assert len(changes_of(z)) == 1
+
+
 @pytest.mark.parametrize("beside", [False, True])
 def test_an_opposite_change_counts_for_every_basin_that_it_adjoins(beside):
     z = np.zeros(MAP, np.float32)

@@ -175,3 +175,13 @@ def test_a_trial_without_uploads_has_a_page(tmp_path, capsys):
     assert {line["uploads"] for line in json.loads(capsys.readouterr().out)["scanners"]} == {0}
     assert trial.registry_file.read_bytes() == before
     assert cli.invoke(["qc", str(tmp_path / "none")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("phase_axis", "rules"),
+    [({}, {"motion_left_right", "motion_front_back"}), ({"phase_axis": 0.0}, {"motion_left_right"})],
+)
+def test_motion_within_slices_is_shown_along_the_stated_phase_encoding(phase_axis, rules):
+    (upload,) = uploads([3.5], "slices.coherence_ratio")
+    upload = replace(upload, values={"FLAIR": upload.values["FLAIR"] | phase_axis})
+    assert {series.rule for series in measure_series([upload], PROTOCOL)} == rules

@@ -87,8 +87,8 @@ def changes_between(
     - it lies in white matter that was normal before and is brighter than normal afterwards;
     - it touches no known lesion of either visit;
     - no opposite change adjoins it: an edge that moved is brighter on one side and darker on the other;
-    - the slices above and below do not become darker there: a thin structure that lies in one slice at one visit, and
-      is shared by several at the other, does so.
+    - the slices above and below do not become darker there: a thin structure that lies in one thick slice at one visit,
+      and is shared by several at the other, does so. Grids of isotropic voxels have no slices.
 
     Parameters
     ----------
@@ -128,7 +128,8 @@ def changes_between(
     apart = np.where(known, np.float32(0), landscape)
     opposite = parts.minima(ndimage.minimum_filter(apart, reach, mode="constant"))
     keep &= opposite >= -_APPEARING.most_opposite * peak
-    keep &= parts.means(_slices_beside(apart, grid)) >= 0
+    if max(grid.spacing_mm) > METHOD.grid.isotropic_max_mm:
+        keep &= parts.means(_slices_beside(apart, grid)) >= 0
     least = np.maximum((before + after) / 2, after * _APPEARING.present_share)
     return [
         Change(parts.voxels[parts.number == n], visit, float(mean[n]), float(least[n]))

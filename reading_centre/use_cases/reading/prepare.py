@@ -35,7 +35,8 @@ def prepare_images(folder: Path) -> int:
     """Make the displayed images of all visits that somebody has still to read, and remove the other ones.
 
     A trial whose web application was never started has no reader there, and no image is made. An image that cannot be
-    made is left to the opening of the case. If the images of a visit cannot be told, none is removed.
+    made is left to the opening of the case. If the files of a visit cannot be read just now, none is removed; a visit
+    without its files needs none.
 
     Parameters
     ----------

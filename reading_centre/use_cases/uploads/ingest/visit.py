@@ -158,10 +158,8 @@ def _ingested(task: UploadTask, upload: Path, context: UploadContext) -> Receive
         received = _stored(task, upload, context) if known is None else _with_series(task, upload, context, known)
         if known is None:
             task.settle_waiting(context.digest, kind="visit", visit=context.visit)
-        else:
-            settle_decided(
-                task.trial, task.registry
-            )  # an upload that was refused after its acceptance still waits
+        else:  # an upload that was refused after its acceptance still waits
+            settle_decided(task.trial, task.registry)
         return received
 
 

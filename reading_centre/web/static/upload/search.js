@@ -21,7 +21,9 @@ const WORD = "[\\p{L}\\p{N}]";
 const GAP = "[^\\p{L}\\p{N}]*";
 /** Of the Gregorian, the Persian, the Islamic and the Buddhist calendar. */
 const DATE = /^(1[389]|14|20|25)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$/;
-const [INSTITUTION, DEPARTMENT, PERSON_NAME] = [0x00080080, 0x00081040, 0x0040a123];
+const [DEPARTMENT, PERSON_NAME] = [0x00081040, 0x0040a123];
+/** Names and addresses of institutions. */
+const PLACES = new Set([0x00080080, 0x00080081, 0x00080092, DEPARTMENT]);
 /** Comments, address, telephone, telecom and issuer: of the patient, but neither name, number nor birth date. */
 const BESIDE_PATIENT = new Set([COMMENTS, 0x00101040, 0x00102154, 0x00102155, 0x00100021]);
 const ROMAN = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
@@ -104,11 +106,12 @@ function isGeneric(form, value, tag, known) {
   const words = wordsIn(form);
   if (NAMES.has(tag)) return tag !== PERSON_NAME && words.length === 1 && allGeneric(words);
   if (BESIDE_PATIENT.has(tag) && tag !== COMMENTS) return false;
-  if (tag === INSTITUTION || tag === DEPARTMENT) return (tag === DEPARTMENT || words.length === 1) && allGeneric(words); // Premier Imaging Center
+  if (PLACES.has(tag)) return (tag === DEPARTMENT || words.length === 1) && allGeneric(words); // Premier Imaging Center
   if (words.length === 1 && known.common.has(words[0])) return true;
-  const all = wordsIn(value);
-  const least = tag === COMMENTS ? 2 : 1; // "post contrast", but not "Mr Post"
-  return all.filter((word) => known.generic.has(word)).length >= least && allGeneric(all);
+  const all = wordsIn(value).filter((word) => !/\d/.test(word));
+  const generic = all.filter((word) => known.generic.has(word));
+  const least = tag === COMMENTS && generic.length < all.length ? 2 : 1; // not "Mr Post"
+  return generic.length >= least && allGeneric(all) && allGeneric(words);
 }
 
 /** A value or a part of it, in upper case. Between its parts may be anything but letters and digits, or nothing. */
