@@ -17,7 +17,6 @@ from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Workflow
 
 from mri_pipeline.core.errors import AnalysisError, SettingsError
-from workflows.interfaces.base import ContentStep
 from workflows.memory import USED_SHARE, memory_limit_gb
 from workflows.plugin import Plugin, Progress
 from workflows.pool import WatchedMultiProc
@@ -75,7 +74,7 @@ def _configure(workflow: Workflow, crash_folder: Path) -> None:
         "create_report": "false",
     }
     for node in map(workflow.get_node, workflow.list_node_names()):
-        if isinstance(node.interface, ContentStep):
+        if getattr(node.interface, "hash_by_content", False):
             node.config = {"execution": {"hash_method": "content"}}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined
 
@@ -187,3 +187,5 @@ class ContentStep(Step):
     content that it had. The files of the other steps are hashed by size and time (`workflows.engine`): those of the
     cache, and those of a kept space.
     """
+
+    hash_by_content: ClassVar[bool] = True
