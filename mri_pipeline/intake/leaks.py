@@ -139,7 +139,8 @@ def _with_gap(letter: re.Match[str]) -> str:
 
 
 def _is_in(identity: str, texts: Iterable[tuple[str, str]], min_glued: int) -> bool:
-    if length_of(letters_of(identity)) < MIN_LENGTH:
+    own_letters = letters_of(identity)
+    if own_letters != identity and length_of(own_letters) < MIN_LENGTH:
         return False  # initials with points: "R.M."
     parts = [part for part in identity.split("^") if part]
     return any(

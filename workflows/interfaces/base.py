@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined
 
@@ -188,4 +188,4 @@ class ContentStep(Step):
     cache, and those of a kept space.
     """
 
-    hash_by_content: ClassVar[bool] = True
+    hash_by_content = True
