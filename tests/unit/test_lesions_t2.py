@@ -12,6 +12,7 @@ from lesion_phantom import RULE_ALONE, Head
 
 from mri_pipeline.core.errors import GridMismatchError
 from mri_pipeline.core.io.priors import load_lesion_prior, read_lesion_prior, save_lesion_prior
+from mri_pipeline.core.method.t2.segmentation import T2Settings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
@@ -189,6 +190,19 @@ def test_threshold_follows_the_lesions_brightness():
         head.data[FLAIR] = ndimage.gaussian_filter(head.data[FLAIR], 0.8)
         volumes.append(segment_t2(head.visit(FLAIR), head.tissue(), RULES).mask.volume_mm3 / truth.sum())
     assert volumes[1] == pytest.approx(volumes[0], rel=0.35)
+
+
+def test_without_lesions_dark_grey_matter_sets_no_low_threshold():
+    """Normal white matter would reach it. Evident lesions show their border themselves."""
+    head, truth = head_with_lesions()
+    head.paint(head.grey, FLAIR=0.85)
+    thresholds = []
+    for bright in (1.0, 1.2, 1.3):
+        head.paint(truth, FLAIR=bright)
+        thresholds.append(segment_t2(head.visit(FLAIR), head.tissue(), RULES).threshold)
+    least = T2Settings().least_threshold
+    assert thresholds[:2] == [least, least]
+    assert thresholds[2] < least
 
 
 def test_a_heavy_load_does_not_move_the_scale():

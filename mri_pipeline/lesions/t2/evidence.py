@@ -76,7 +76,8 @@ def patient_threshold(evidence: Evidence, tissue: TissueMaps, settings: T2Settin
     """Score threshold of a patient, estimated from one visit.
 
     The threshold is the largest of three values: grey matter plus `above_grey_matter`; `lesion_share` times the
-    upper decile of definitely bright voxels at likely locations; and `least_threshold`.
+    upper decile of definitely bright voxels at likely locations; and a minimum, which is higher in a patient without
+    evident lesions (`least_threshold`, `least_with_lesions`).
 
     Parameters
     ----------
@@ -94,5 +95,9 @@ def patient_threshold(evidence: Evidence, tissue: TissueMaps, settings: T2Settin
     return max(
         evidence.grey_flair + settings.above_grey_matter,
         settings.lesion_share * brightness,
-        settings.least_threshold,
+        float(
+            np.interp(
+                brightness, settings.evident_brightness, (settings.least_threshold, settings.least_with_lesions)
+            )
+        ),
     )

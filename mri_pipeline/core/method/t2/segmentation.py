@@ -19,8 +19,14 @@ class T2Settings:
         also threshold at grey matter plus a multiple of its spread).
     lesion_share : float
         The threshold is at least this fraction of the brightness of the lesions: the half-maximum border.
-    least_threshold : float
-        Minimum threshold.
+    least_threshold, least_with_lesions : float
+        Minimum threshold in a patient without evident lesions, and in one with evident lesions. Without lesions, grey
+        matter that is hardly brighter than white matter would set a threshold that normal tissue reaches. The seven
+        patients with few lesions at hand have 3.66 or more with T1. Chosen on P14 with its lesions filled in (2.65 and
+        2.34 without this minimum; ``benchmarks/accuracy``).
+    evident_brightness : tuple of float
+        Brightness of the lesions (`upper_quantile`) from which on there are evident lesions. The minimum changes
+        linearly between the two values. Patients with few lesions have 2.8 to 3.5, with 25 mL or more 5.2 to 6.6.
     core : float
         A component contains a voxel at least this far above the threshold.
     border : float
@@ -65,7 +71,9 @@ class T2Settings:
     grey_matter_penalty: float = 0.8
     above_grey_matter: float = 1.6
     lesion_share: float = 0.5
-    least_threshold: float = 1.6
+    least_threshold: float = 3.3
+    least_with_lesions: float = 1.6
+    evident_brightness: tuple[float, float] = (3.5, 5.0)
     core: float = 0.3
     border: float = 0.3
     reach_mm: float = 2.0
