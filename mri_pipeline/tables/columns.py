@@ -83,11 +83,20 @@ class Column:
         return self.missing == "never"
 
     @cached_property
+    def types(self) -> frozenset[object]:
+        """Types of a valid value."""
+        return frozenset([self.type.python] if self.required else [self.type.python, type(None)])
+
+    @cached_property
     def unrestricted(self) -> frozenset[object]:
         """Types of which every value is valid."""
-        missing = [] if self.required else [type(None)]
         restricted = self.values or self.type is ColumnType.DECIMAL
-        return frozenset(missing if restricted else [*missing, self.type.python])
+        return self.types - {self.type.python} if restricted else self.types
+
+    @cached_property
+    def allowed(self) -> frozenset[object]:
+        """Allowed values of a category."""
+        return frozenset(self.values)
 
 
 @dataclass(frozen=True)

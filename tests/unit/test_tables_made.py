@@ -29,7 +29,7 @@ from mri_pipeline.tables import io as tables_io
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import TABLES, read_table, subject_tables, table_texts, unlocked_visits, write_tables
-from mri_pipeline.tables.rows import MEASURED, check_rows, quantised
+from mri_pipeline.tables.rows import MEASURED, _all_valid, _fault, check_rows, quantised
 from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS
 from mri_pipeline.tables.sdtm import LESION_TESTS, VISIT_TESTS
 
@@ -458,6 +458,14 @@ def test_the_fault_of_a_table_names_the_row():
         check_rows(TIMEPOINTS, [*rows[:2], rows[2] | {"t2_count": 1.5}])
     with pytest.raises(ValueError, match=r"lesion_timepoints\.csv, row 2: expected the columns"):
         check_rows(TIMEPOINTS, [rows[0], {**rows[1], "arm": "A"}])
+
+
+@given(column=st.sampled_from([c for table in TABLES for c in table.columns]), data=st.data())
+def test_a_column_is_valid_if_each_of_its_values_is(column, data):
+    decimals = st.decimals(allow_nan=True) | st.builds(quantised, st.floats(-9, 9), st.integers(0, 6))
+    words = st.text(max_size=3) | st.sampled_from(column.values or ("",))
+    values = data.draw(st.lists(st.none() | st.booleans() | st.integers() | decimals | words, max_size=4))
+    assert _all_valid(values, column) == (not any(_fault(value, column) for value in values))
 
 
 def test_a_value_of_another_type_never_reaches_a_table():
