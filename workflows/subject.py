@@ -76,7 +76,7 @@ def init_subject_wf(*, job: SubjectJob, alignment: Alignment, name: str = "subje
     return workflow
 
 
-_OF_THE_SPACE = ("brain", "flairs_to_subject", "brain_covered", "scans_qc_flags")
+_OF_THE_SPACE = ("brain", "whole_brain", "flairs_to_subject", "brain_covered", "scans_qc_flags")
 
 
 def _midway(alignment: Alignment) -> pe.Node:
@@ -85,10 +85,12 @@ def _midway(alignment: Alignment) -> pe.Node:
     if alignment.space is not None:
         files = alignment.space[0]
         node = pe.Node(
-            niu.IdentityInterface(fields=["brain", "flairs_to_subject", "template_to_subject"]), name="midway"
+            niu.IdentityInterface(fields=["brain", "whole_brain", "flairs_to_subject", "template_to_subject"]),
+            name="midway",
         )
         node.inputs.trait_set(
             brain=str(files.brain),
+            whole_brain=str(files.whole_brain if files.whole_brain.is_file() else files.brain),
             flairs_to_subject=[str(visit.flair_to_subject) for visit in visits],
             template_to_subject=str(files.template_to_subject),
         )
@@ -129,7 +131,7 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
 
     Outputs
     -------
-    brain, white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
+    brain, whole_brain, white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
         Maps of the subject.
     flairs_to_subject, brain_covered, scans_qc_flags
         For every visit: transform of its FLAIR, brain coverage, and QC flags of its other scans.
@@ -155,7 +157,11 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
     for number, (visit, prepare) in enumerate(zip(visits, prepared, strict=True)):
         outputs = [FIELD[c] for c in visit.scans.scans if c is not Contrast.FLAIR] + ["transforms", "brain"]
         workflow.connect([
-            (midway, prepare, [("brain", "brain"), (("flairs_to_subject", pick, number), "flair_to_subject")]),
+            (midway, prepare, [
+                ("brain", "brain"),
+                ("whole_brain", "whole_brain"),
+                (("flairs_to_subject", pick, number), "flair_to_subject"),
+            ]),
             (prepare, flairs, [("flair", f"in{number + 1}")]),
             (prepare, covered, [("brain_covered", f"in{number + 1}")]),
             (prepare, qc_flags, [("qc_flags", f"in{number + 1}")]),
@@ -163,7 +169,6 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
             (match, outputnode, [(("flairs", pick, number), f"{visit.visit}_flair")]),
         ])  # fmt: skip
     if alignment.space is None:
-        workflow.connect([(midway, prepare, [("whole_brain", "whole_brain")]) for prepare in prepared])
         workflow.connect([(midway, tissue, [("brain", "brain"), ("template_to_subject", "template_to_subject")])])
         workflow.connect([(flairs, tissue, [("out", "flairs")])])
         _connect_t1ws(workflow, visits, prepared, tissue)
@@ -171,7 +176,7 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
         (midway, match, [("brain", "brain")]),
         (flairs, match, [("out", "flairs")]),
         (tissue, match, [(field, field) for field in TISSUE_FIELDS]),
-        (midway, outputnode, [("brain", "brain"), ("flairs_to_subject", "flairs_to_subject")]),
+        (midway, outputnode, [(field, field) for field in ("brain", "whole_brain", "flairs_to_subject")]),
         (covered, outputnode, [("out", "brain_covered")]),
         (qc_flags, outputnode, [("out", "scans_qc_flags")]),
         (tissue, outputnode, [(field, field) for field in TISSUE_FIELDS]),

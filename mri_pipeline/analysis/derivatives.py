@@ -161,6 +161,7 @@ def _described(contrast: Contrast, source: str | None, *, skull_stripped: bool) 
     }
 
 
+_WHOLE_BRAIN = "Brain with the regions that some visit has not scanned"
 _NUMBERED = "Lesions; a lesion has the same number at all visits of the subject"
 _MASKS: Mapping[MaskLabel, str] = {
     MaskLabel.T2_LESION: "T2 lesions",
@@ -191,6 +192,7 @@ def write_space(
     space: SpaceFiles,
     *,
     brain: LabelImage,
+    whole_brain: LabelImage,
     tissue: TissueMaps,
     template_to_subject: Path,
     flairs_to_subject: Mapping[str, Path],
@@ -203,8 +205,8 @@ def write_space(
     Parameters
     ----------
     space : SpaceFiles
-    brain : LabelImage
-        Brain mask on the subject grid.
+    brain, whole_brain : LabelImage
+        Brain masks on the subject grid: within the common field of view of the visits, and not limited to it.
     tissue : TissueMaps
     template_to_subject : Path
         Transform file.
@@ -216,6 +218,7 @@ def write_space(
     shutil.rmtree(space.folder, ignore_errors=True)
     grid = {"SpatialReference": {"VolumeReference": "the space of the subject's visits"}}
     _save(brain, space.brain, {"Type": "Brain", **grid})
+    _save(whole_brain, space.whole_brain, {"Type": "Brain", "Description": _WHOLE_BRAIN, **grid})
     for name, path in space.maps.items():
         _save(getattr(tissue, name), path, grid)
     _save(tissue.location, space.location, grid)

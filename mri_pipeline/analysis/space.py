@@ -188,6 +188,7 @@ def _copy(present: SpaceFiles, folder: Path) -> None:
     record = load_record(present)
     folder.mkdir(parents=True, exist_ok=True)
     ways = [present.flair_to_subject(visit.visit) for visit in record.visits]
-    for path in [*present.of_all_visits(), *ways]:
+    whole = [present.whole_brain] if present.whole_brain.is_file() else []
+    for path in [*present.of_all_visits(), *whole, *ways]:
         shutil.copyfile(path, folder / path.name)
     write_atomic(folder / present.record.name, present.record.read_bytes())

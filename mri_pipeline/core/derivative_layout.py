@@ -79,6 +79,11 @@ class SpaceFiles:
         return self._file("space-subject_desc-brain_mask.nii.gz")
 
     @property
+    def whole_brain(self) -> Path:
+        """Brain mask with the regions that some visit has not scanned. Spaces of version 0.3.0 have none."""
+        return self._file("space-subject_desc-wholebrain_mask.nii.gz")
+
+    @property
     def location(self) -> Path:
         """Where in the brain each voxel lies (labels of `anatomy.LOCATION_LABELS`)."""
         return self._file("space-subject_desc-location_dseg.nii.gz")
@@ -109,7 +114,7 @@ class SpaceFiles:
         return self._file(f"ses-{visit}_from-FLAIR_to-subject_mode-image_xfm.txt")
 
     def of_all_visits(self) -> list[Path]:
-        """Files that do not change when a visit is added.
+        """Files that define the space and do not change when a visit is added.
 
         Returns
         -------

@@ -460,7 +460,11 @@ def test_a_visit_that_is_added_leaves_locked_reads_and_the_space_as_they_are(cop
         }
 
     of_the_space = ("*_xfm.txt", "*_desc-preproc_T?w.nii.gz", "*_desc-brain_mask.nii.gz")
-    space = contents(*of_the_space)
+
+    def qualities():
+        return load_result(copy.derivatives.result(code)).quality
+
+    space, quality = contents(*of_the_space), qualities()
     assert len(space) == 2 * (4 + 3 + 1)
     assert len(before) == 2
 
@@ -477,6 +481,7 @@ def test_a_visit_that_is_added_leaves_locked_reads_and_the_space_as_they_are(cop
     now = [r for r in read_table(copy.tables / "lesions.csv") if r["subject"] == code]
     assert [r for r in now if r["visit"] != "wk12"] == lesions
     assert contents(*of_the_space) == space
+    assert [one.brain_covered for one in qualities()][:2] == [one.brain_covered for one in quality]
     images = contents("*.nii.gz", "*.tsv")
     assert cli.invoke(["tables", str(copy.root), "--provisional"]) == 0
     (added,) = [r for r in timepoints(copy) if (r["subject"], r["visit"]) == (code, "wk12")]

@@ -201,7 +201,7 @@ def kept(tmp_path, job, ways):
     """A space with the visits of a job, as an analysis leaves it."""
     space = SpaceFiles(tmp_path / "derived", job.subject)
     space.folder.mkdir(exist_ok=True)
-    for path in space.of_all_visits():
+    for path in [*space.of_all_visits(), space.whole_brain]:
         path.write_text(path.name)
     for visit, way in ways.items():
         itk.save_transform(way, space.flair_to_subject(visit))
@@ -260,9 +260,12 @@ def test_keeping_a_space_adds_visits_and_deletes_nothing(tmp_path, request_of):
     keep_space(kept(tmp_path, job, {"a": shift(1.0), "b": shift(2.0)}), reads)
     assert [v.visit for v in load_record(reads).visits] == ["a", "b"]
     assert all((reads.folder / name).read_bytes() == first[name] for name in first if not name.endswith(".json"))
+    assert reads.whole_brain.name in first
     another = kept(tmp_path, job, {"a": shift(1.0)})
     another.brain.write_text("another grid")
+    another.whole_brain.unlink()  # by version 0.3.0
     keep_space(another, reads)
+    assert not reads.whole_brain.exists()
     assert reads.brain.read_text() == "another grid"
     assert sorted(p.name for p in reads.folder.parent.iterdir()) == ["_space", "_space_01"]
     with pytest.raises(UsageError, match="expected its space, found none"):

@@ -139,6 +139,7 @@ def test_a_space_is_written_to_the_last_bit(tmp_path):
     write_space(
         space,
         brain=LabelImage(ONES.data, first.grid),
+        whole_brain=LabelImage(ONES.data, first.grid),
         tissue=tissue,
         template_to_subject=way,
         flairs_to_subject={"wk00": way},

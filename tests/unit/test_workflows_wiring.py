@@ -211,6 +211,20 @@ def test_tissue_is_told_by_t1_before_contrast_else_after_it(tmp_path, contrasts,
     assert fed == {field}
 
 
+@pytest.mark.parametrize("has_whole_brain", [True, False])
+def test_in_a_kept_space_the_coverage_refers_to_its_whole_brain(tmp_path, has_whole_brain):
+    """The kept brain mask is what all visits have scanned: the share of it that a visit covers is always 1."""
+    alignment = make_alignment(tmp_path, make_job(tmp_path, wk00=ALL), kept=True)
+    files, _ = alignment.space
+    if has_whole_brain:
+        files.whole_brain.touch()
+    workflow = init_space_wf(alignment=alignment)
+    inputs = workflow.get_node("midway").inputs
+    assert inputs.whole_brain == str(files.whole_brain if has_whole_brain else files.brain)
+    of_prepare = workflow._graph.get_edge_data(workflow.get_node("midway"), workflow.get_node("prepare_wk00"))
+    assert ("whole_brain", "whole_brain") in of_prepare["connect"]
+
+
 def test_the_contract_test_sees_a_misspelt_field(tmp_path):
     workflow = init_space_wf(alignment=make_alignment(tmp_path, make_job(tmp_path, a=ALL, b=ALL)))
     node = workflow.get_node("midway")

@@ -19,7 +19,6 @@ from workflows.interfaces.base import (
     TissueInputSpec,
     TissueOutputSpec,
     load_contrasts,
-    load_if_given,
     load_tissue,
 )
 
@@ -64,7 +63,7 @@ class Midway(ContentStep):
 class _PrepareInputSpec(ContrastInputSpec):
     brain = File(exists=True, mandatory=True, desc="brain mask on the subject's grid")
     whole_brain = File(
-        exists=True, desc="brain mask including regions that some visit has not scanned; undefined in a kept space"
+        exists=True, mandatory=True, desc="brain mask including regions that some visit has not scanned"
     )
     flair_to_subject = File(
         exists=True, mandatory=True, desc="transform of this visit's FLAIR to the subject's space"
@@ -97,12 +96,11 @@ class Prepare(ContentStep):
             else flair_to_subject @ itk.load_transform(getattr(self.inputs, f"{FIELD[contrast]}_to_flair"))
             for contrast in images
         }
-        whole = self.inputs.whole_brain
         brain, self._results["brain_covered"] = preparation.brain_of_visit(
             nifti.load_labels(self.inputs.brain),
             images[Contrast.FLAIR],
             flair_to_subject,
-            whole_brain=load_if_given(whole),
+            whole_brain=nifti.load_labels(self.inputs.whole_brain),
         )
         self.keep(runtime, brain=brain)
         prepared = preparation.prepare_visit(images, to_subject, brain)

@@ -107,6 +107,9 @@ class _WriteSubjectInputSpec(TissueInputSpec):
     scan_keys = traits.Dict(traits.Str(), traits.Str(), desc="visit to key of its scan in the registry")
     space_record = traits.Str(mandatory=True, desc="JSON of mri_pipeline.analysis.space.SpaceRecord")
     brain = File(exists=True, mandatory=True, desc="the subject's brain mask")
+    whole_brain = File(
+        exists=True, mandatory=True, desc="brain mask including regions that some visit has not scanned"
+    )
     flairs_to_subject = traits.List(File(exists=True), mandatory=True, desc="transform of every visit's FLAIR")
     brain_covered = traits.List(traits.Float(), mandatory=True, desc="share of the brain that each FLAIR scanned")
     scans_qc_flags = traits.List(traits.Str(), mandatory=True, desc="QC flags of the scans of every visit")
@@ -136,6 +139,7 @@ class WriteSubject(Step):
         write_space(
             derivatives.space(subject),
             brain=nifti.load_labels(inputs.brain),
+            whole_brain=nifti.load_labels(inputs.whole_brain),
             tissue=load_tissue(inputs),
             template_to_subject=Path(inputs.template_to_subject),
             flairs_to_subject=dict(zip(inputs.visits, map(Path, inputs.flairs_to_subject), strict=True)),
