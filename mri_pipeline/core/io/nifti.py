@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import deflate
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
@@ -34,6 +35,7 @@ _MOST_NEGATIVE = 0.01  # share of the voxels
 _MOST_INT16 = np.iinfo(np.int16).max
 _LEAST_STEP = 2.0**-24  # of single precision below 1
 _MOST_STEP = 2.0**-10  # relative to white matter: less than the noise of a scan
+_COMPRESSION = 1  # of 1 to 12; level 3 takes a third more time for files that are 1.5 % smaller
 _STRIP = 8  # voxels: what is copied at once has to fit into a processor's cache
 _MOST_SPACING_MM = 10.0  # thicker slices are no scan of a trial
 _FIELD_OF_VIEW_MM = (50.0, 1000.0)  # of the two longest axes: a slab may be thin; outside, the voxel size is wrong
@@ -392,12 +394,13 @@ def compress(source: Path, path: Path) -> Path:
         `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        path.open("wb") as file,
-        gzip.GzipFile(fileobj=file, mode="wb", filename="", compresslevel=1, mtime=0) as out,
-    ):
-        out.write(source.read_bytes())
+    path.write_bytes(_compressed(source.read_bytes()))
     return path
+
+
+def _compressed(content: bytes) -> bytes:
+    """Content as gzip, without time and name. Equal content has equal bytes on every processor."""
+    return bytes(deflate.gzip_compress(content, _COMPRESSION))
 
 
 def _save(
@@ -416,5 +419,6 @@ def _save(
         nifti.set_sform(forms.get("sform", grid.affine), code=int(header["sform_code"]))
         nifti.set_qform(forms.get("qform", grid.affine), code=int(header["qform_code"]), strip_shears=True)
     nifti.header.set_xyzt_units("mm", "sec")
-    nib.save(nifti, path)
+    content = nifti.to_bytes()
+    path.write_bytes(_compressed(content) if path.suffix.lower() == ".gz" else content)
     return path
