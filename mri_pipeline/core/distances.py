@@ -110,8 +110,8 @@ def depths_within(masks: Sequence[BoolArray], spacing_mm: tuple[float, ...]) -> 
 def deeper_than(mask: BoolArray, depth_mm: float, spacing_mm: Sequence[float]) -> BoolArray:
     """Voxels of a mask with no voxel outside of it within a distance. The mask continues beyond the grid.
 
-    Equal to ``distance_transform_edt(mask, spacing_mm) > depth_mm``, in a fraction of its time for short distances: the
-    mask is eroded by an ellipsoid, line by line.
+    Equal to ``depth_within(mask, spacing_mm) > depth_mm``, in a fraction of its time for short distances: the mask is
+    eroded by an ellipsoid, line by line. The voxels within a distance of a mask are ``~deeper_than(~mask, distance)``.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def deeper_than(mask: BoolArray, depth_mm: float, spacing_mm: Sequence[float]) -
     shifts = defaultdict(list)  # of whole lines, by the distance along the line that is left for each
     for shift in product(*(range(-_reach(depth_mm, s), _reach(depth_mm, s) + 1) for s in across)):
         squares = sum((k * s) ** 2 for k, s in zip(shift, across, strict=True) if k)
-        lengths = np.sqrt(squares + (np.arange(_reach(depth_mm, along) + 1) * along) ** 2)
+        lengths = np.round(np.sqrt(squares + (np.arange(_reach(depth_mm, along) + 1) * along) ** 2), _DECIMALS)
         if lengths[0] <= depth_mm:
             shifts[int(np.count_nonzero(lengths <= depth_mm)) - 1].append(shift)
     line, result = mask.copy(), mask.copy()

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.matching import TURN_ARM_MM, finite_motion, generators
@@ -126,7 +127,7 @@ def widened(region: LabelImage, margin_mm: float) -> LabelImage:
     small = downsample(Image(region.mask.astype(np.float32), region.grid), _DENSITY.region_mm)
     mask = small.data > 0.5
     if margin_mm > 0:
-        mask = ndimage.distance_transform_edt(~mask, sampling=small.grid.spacing_mm) <= margin_mm
+        mask = ~deeper_than(~mask, margin_mm, small.grid.spacing_mm)
     return LabelImage(mask, small.grid)
 
 

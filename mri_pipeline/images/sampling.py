@@ -224,7 +224,7 @@ def samples_of(
     if mask is not None:
         wanted = downsample(Image(mask.mask.astype(np.float32), mask.grid), spacing_mm).data > 0.5
         if margin_mm > 0:
-            wanted = ndimage.distance_transform_edt(~wanted, sampling=small.grid.spacing_mm) <= margin_mm
+            wanted = ~deeper_than(~wanted, margin_mm, small.grid.spacing_mm)
     else:
         wanted = _inner(foreground(data), small.grid)
     index = np.argwhere(wanted)

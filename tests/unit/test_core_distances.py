@@ -43,6 +43,7 @@ def test_a_voxel_at_a_limit_is_on_one_side_of_it_whatever_the_direction_of_the_a
     mask = np.random.default_rng(7).random((40, 50, 12)) > 0.995
     near = distance_to(mask, spacing) <= reach
     assert np.array_equal(np.flip(distance_to(np.flip(mask, axis), spacing) <= reach, axis), near)
+    assert np.array_equal(~deeper_than(~mask, reach, spacing), near)
 
 
 def test_no_axis_is_exchanged():

@@ -103,6 +103,36 @@ def test_a_file_that_is_no_image_has_one_clear_line(tmp_path, make, message):
     assert "\n" not in caught.value.message
 
 
+def members(content, ends):
+    """A gzip file with one member for each part of the content, as pigz and bgzip write it."""
+    return b"".join(gzip.compress(content[a:b]) for a, b in zip((0, *ends), (*ends, len(content)), strict=True))
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        lambda content: members(content, [len(content) // 2]),  # two of equal size: the last one states half
+        lambda content: members(content, [100, 100, len(content)]),  # empty ones
+        lambda content: gzip.compress(content) + bytes(16),  # padded, for example by a tape
+        lambda content: gzip.compress(content, 9),
+    ],
+)
+def test_compressed_files_of_every_kind_are_read_whole(tmp_path, packed):
+    content = nib.Nifti1Image(image().data, image().grid.affine).to_bytes()
+    assert len(content) % 2 == 0
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(packed(content))
+    assert np.array_equal(nifti.load_image(path).data, image().data)
+
+
+@pytest.mark.parametrize("packed", [b"\x01\0\0\0", gzip.compress(bytes(900))[:-4] + b"\x01\0\0\0"])
+def test_a_compressed_file_with_a_wrong_size_is_refused(tmp_path, packed):
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(packed)
+    with pytest.raises(ImageError, match="cannot be read"):
+        nifti.load_image(path)
+
+
 def test_itk_transforms_pull_images_as_itk_reads_them(tmp_path):
     """The witness is ITK itself: the file resamples the source onto the target grid."""
     blob = np.zeros(grid().shape, np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.distances import depth_within, distance_to
+from mri_pipeline.core.distances import deeper_than, depth_within
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.robust import robust_spread
@@ -164,7 +164,7 @@ def gel_evidence(
         compared=Contrast.T1W in visit.contrasts,
         t2_lesions=t2_mask.mask,
         correlate=t2_mask.mask | _bright(visit, tissue, settings),
-        fluid=distance_to(fluid, grid.spacing_mm) <= settings.fluid_reach_mm,
+        fluid=~deeper_than(~fluid, settings.fluid_reach_mm, grid.spacing_mm),
         depth_mm=depth_within(brain, grid.spacing_mm),
         white_matter=tissue.white_matter.data,
     )
