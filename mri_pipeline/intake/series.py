@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from mri_pipeline.core.errors import UploadRefusedError
@@ -16,6 +17,9 @@ _COMPONENTS = {"M", "P", "R", "I", "PHASE", "REAL", "IMAGINARY", "MAGNITUDE", "W
 
 _MIDNIGHT_DAYS = 1
 """Days of one study differ by at most this number: a scan may begin before midnight and end after it."""
+
+_RESTART_S = 3 * 3600.0
+"""Longest time between the images before and after a restart of the console, in seconds."""
 
 _DAY_S = 86_400.0
 _FIRST_DAY = 366
@@ -98,7 +102,8 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
     One patient may have incomplete data in a part of the images, and two studies on one day: a restart of the console
     starts a new study. Images that state neither the patient number nor name and birth date are a query. Two studies
     are a query unless every image states the patient number together with the name or the birth date, and all are from
-    the same scanner. A study that runs over midnight is a query.
+    the same scanner. A study that runs over midnight is a query. Two studies of consecutive days are one visit, with a
+    query, if they are certainly of one patient and scanner and the second follows the first within `_RESTART_S`.
 
     Parameters
     ----------
@@ -112,9 +117,9 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
     Raises
     ------
     UploadRefusedError
-        If patient number, name or birth date has two values; if there are two studies of two days, of an unknown day,
-        or with images that state neither the patient number nor name and birth date; or if days differ by more than
-        one.
+        If patient number, name or birth date has two values; if there are two studies of an unknown day, of two days
+        without a restart at midnight, or with images that state neither the patient number nor name and birth date; or
+        if days differ by more than one.
         With the number of patients, studies or days, never their identities.
     """
     persons = {i.person_keys for i in instances}
@@ -127,7 +132,8 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
     # the patient number, or name with birth date, must be stated in every image
     same_patient = all(number for number, _, _ in persons) or all(name and birth for _, name, birth in persons)
     certain = _is_one_scanner(instances) and all(number and (name or birth) for number, name, birth in persons)
-    if len(studies) > 1 and (len(days) > 1 or None in days or not same_patient):
+    at_midnight = certain and _restarted(instances)
+    if len(studies) > 1 and ((len(days) > 1 and not at_midnight) or None in days or not same_patient):
         raise UploadRefusedError(
             f"expected one study in an upload, found {len(studies)} studies", hint="upload each visit separately"
         )
@@ -142,7 +148,8 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
     if len(known) > 1:
         queries.append("expected a study of one day, found two days; was it acquired at midnight?")
     if len(studies) > 1:
-        message = f"expected one study in an upload, found {len(studies)} studies of one patient and one day"
+        when = "one day" if len(known) == 1 else "two days"
+        message = f"expected one study in an upload, found {len(studies)} studies of one patient and {when}"
         (notes if certain else queries).append(message)
     if len(persons) > 1:
         message = "expected the same patient data in all series, found a series with incomplete patient data"
@@ -155,6 +162,17 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
 def _stated_by_any(keys: Iterable[tuple[str, str, str]]) -> tuple[str, str, str]:
     number, name, birth = (max(parts) for parts in zip(*keys, strict=True))
     return number, name, birth
+
+
+def _restarted(instances: Sequence[InstanceFacts]) -> bool:
+    """True if each study begins after the one before has ended, at most `_RESTART_S` later, by dated headers."""
+    of_study: dict[str, list[float]] = defaultdict(list)
+    for instance in instances:
+        if instance.acquired_s is None or instance.acquired_s < _DAY_S * _FIRST_DAY:
+            return False
+        of_study[instance.study_key].append(instance.acquired_s)
+    spans = sorted((min(times), max(times)) for times in of_study.values())
+    return all(0 <= later[0] - earlier[1] <= _RESTART_S for earlier, later in pairwise(spans))
 
 
 def _is_one_scanner(instances: Sequence[InstanceFacts]) -> bool:

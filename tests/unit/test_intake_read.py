@@ -305,6 +305,51 @@ def test_one_patient_and_one_day_are_one_visit_with_a_note(tmp_path, other, note
         assert visit.study_keys == {i.study_key for i in instances}
 
 
+LATE = replace(factory.Patient(), begin=dt.datetime(2021, 3, 14, 23, 30, tzinfo=dt.UTC))
+
+
+def studies_of(tmp_path, second):
+    """The images of two studies, the first before midnight."""
+    files = [
+        *factory.write_series(tmp_path / "a", replace(SMALL, start_s=0), LATE),
+        *factory.write_series(tmp_path / "b", replace(SMALL, number=2, start_s=0), second),
+    ]
+    return read_headers(files, key=KEY).instances
+
+
+def test_a_console_that_was_restarted_at_midnight_is_one_visit_with_a_query(tmp_path):
+    restarted = replace(factory.new_study(LATE), begin=LATE.begin + dt.timedelta(hours=1))
+    visit = require_one_visit(studies_of(tmp_path, restarted))
+    assert (len(visit.study_keys), visit.notes) == (
+        2,
+        ("expected one study in an upload, found 2 studies of one patient and two days",),
+    )
+    assert visit.queries == ("expected a study of one day, found two days; was it acquired at midnight?",)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"begin": LATE.begin + dt.timedelta(hours=4)},  # the next visit of an early day
+        {"begin": LATE.begin + dt.timedelta(hours=1), "birth": "", "name": ""},
+        {"begin": LATE.begin + dt.timedelta(hours=1), "number": ""},
+    ],
+)
+def test_studies_of_two_days_that_are_no_restart_are_refused(tmp_path, change):
+    with pytest.raises(UploadRefusedError, match="expected one study in an upload, found 2 studies"):
+        require_one_visit(studies_of(tmp_path, replace(factory.new_study(LATE), **change)))
+
+
+def test_studies_of_two_days_that_overlap_are_refused(tmp_path):
+    """The first study goes on after the second has begun: they are of two scanners or of two clocks."""
+    second = replace(factory.new_study(LATE), begin=LATE.begin + dt.timedelta(hours=1))
+    instances = studies_of(tmp_path, second)
+    first = min(instances, key=lambda i: i.acquired_s)
+    longer = replace(first, instance_key="another", acquired_s=first.acquired_s + 2 * 3600)
+    with pytest.raises(UploadRefusedError, match="expected one study in an upload, found 2 studies"):
+        require_one_visit([*instances, longer])
+
+
 @pytest.mark.real_data
 def test_real_series_are_read(real_data: Path):
     for name, frames in (("ge_epi", 1), ("siemens_enhanced", 6), ("siemens_jpeg", 1), ("siemens_jpeg2000", 1)):
