@@ -345,7 +345,7 @@ def test_studies_of_two_days_that_overlap_are_refused(tmp_path):
     second = replace(factory.new_study(LATE), begin=LATE.begin + dt.timedelta(hours=1))
     instances = studies_of(tmp_path, second)
     first = min(instances, key=lambda i: i.acquired_s)
-    longer = replace(first, instance_key="another", acquired_s=first.acquired_s + 2 * 3600)
+    longer = first.model_copy(update={"instance_key": "another", "acquired_s": first.acquired_s + 2 * 3600})
     with pytest.raises(UploadRefusedError, match="expected one study in an upload, found 2 studies"):
         require_one_visit([*instances, longer])
 
