@@ -10,6 +10,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from mri_pipeline.core.components import ConnectedComponents
+from mri_pipeline.core.robust import percentile
 from mri_pipeline.core.spatial import BoolArray, Image
 from qc.planes import mean_at
 
@@ -38,7 +39,7 @@ def head_mask(image: Image) -> BoolArray:
     """
     step = [max(1, round(WORK_MM / s)) for s in image.grid.spacing_mm]
     coarse = mean_at(image.data, step, step)
-    top = float(np.percentile(coarse, _BRIGHTEST_PERCENTILE))
+    top = float(percentile(coarse, _BRIGHTEST_PERCENTILE))
     if top <= 0:
         return np.zeros(image.data.shape, dtype=bool)
     threshold = _OF_OTSU * float(threshold_otsu(np.clip(coarse, 0, top)))

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import median
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Image
 from mri_pipeline.images.brain import fit_template
 from mri_pipeline.images.matching import look_up
@@ -212,15 +213,15 @@ def measure_brain(image: Image, placement: Placement, template: Template) -> Bra
     small = downsample(image, POINT_MM)
     values = look_up(PyramidLevel(small.data[None], small.grid), world, channels=1)[0][0]
     white, grey, fluid = (values[mask & covered] for mask in (known.white, known.grey, known.fluid))
-    if min(white.size, grey.size, fluid.size) < MIN_POINTS or np.median(white) <= 0:
+    if min(white.size, grey.size, fluid.size) < MIN_POINTS or median(white) <= 0:
         return BrainMeasures(missing, top, bottom, None, None, None, None)
-    base = float(np.median(white))
+    base = float(median(white))
     return BrainMeasures(
         missing,
         top,
         bottom,
-        fluid_ratio=float(np.median(fluid)) / base,
-        grey_ratio=float(np.median(grey)) / base,
+        fluid_ratio=float(median(fluid)) / base,
+        grey_ratio=float(median(grey)) / base,
         bias_percent=bias_percent(known.points_mm[known.white & covered], white),
         void_mm=_void_mm(known, covered & (values < _DARK * base)),
     )

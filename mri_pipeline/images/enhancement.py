@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import median, percentile
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.images.register import register_rigid
 from mri_pipeline.images.resample import resample
@@ -88,10 +89,11 @@ def check_enhancement(before: Image, after: Image, region: LabelImage) -> Enhanc
     inside = region.mask & (before.data > 0) & (after.data > 0)
     if np.count_nonzero(inside) < _CONSTANTS.min_voxels:
         return EnhancementCheck(Enhancement.UNDECIDED)
-    scaled = [image.data[inside] / np.median(image.data[inside]) for image in (before, after)]
-    lower, upper = np.percentile(
-        scaled[1] - scaled[0], [_CONSTANTS.tail_percent, 100 - _CONSTANTS.tail_percent]
-    ) * (-1, 1)
+    scaled = [image.data[inside] / median(image.data[inside]) for image in (before, after)]
+    lower, upper = percentile(scaled[1] - scaled[0], [_CONSTANTS.tail_percent, 100 - _CONSTANTS.tail_percent]) * (
+        -1,
+        1,
+    )
     return EnhancementCheck(_judged(float(upper), float(lower)), round(float(upper), 2), round(float(lower), 2))
 
 
@@ -187,7 +189,7 @@ def looks_enhanced(t1: Image, csf: Image, brain: LabelImage) -> bool:
     central = (depth > _CONSTANTS.csf_depth_mm) & (fluid.data > _CONSTANTS.csf_probability) & (small.data > 0)
     if np.count_nonzero(central) < _CONSTANTS.min_central_voxels:
         return False
-    brightest = np.percentile(small.data[central], 100 - _CONSTANTS.csf_percent)
+    brightest = percentile(small.data[central], 100 - _CONSTANTS.csf_percent)
     return bool(brightest >= _CONSTANTS.enhanced_csf)
 
 

@@ -13,6 +13,7 @@ from mri_pipeline.core.boxes import box_around
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import percentile
 from mri_pipeline.core.spatial import FloatArray, Grid, Image, LabelImage
 
 MIN_POINTS = METHOD.sampling.min_points
@@ -279,7 +280,7 @@ def binned(values: FloatArray, n_bins: int) -> tuple[NDArray[np.integer[Any]], i
     """
     if len(values) == 0:
         return np.zeros(0, dtype=int), 1
-    low, high = np.percentile(values, METHOD.sampling.range_percentiles)
+    low, high = percentile(values, METHOD.sampling.range_percentiles)
     width = max(float(high - low), 1e-12)
     return np.clip((values - low) / width * n_bins, 0, n_bins - 1).astype(int), n_bins
 
@@ -301,7 +302,7 @@ def foreground(data: FloatArray) -> NDArray[np.bool_]:
     if positive.size == 0:
         return np.ones(data.shape, dtype=bool)
     threshold = METHOD.sampling.foreground_share * float(
-        np.percentile(positive, METHOD.sampling.foreground_percentile)
+        percentile(positive, METHOD.sampling.foreground_percentile)
     )
     parts = ConnectedComponents.of(ndimage.binary_opening(data > threshold), connectivity=1)
     filled = ndimage.binary_fill_holes(ndimage.binary_dilation(parts.highest(parts.sizes)))

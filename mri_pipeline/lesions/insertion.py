@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.calibration import CalibrationSettings, SimulatedKind
+from mri_pipeline.core.robust import median
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.symmetry import mirrored_points
@@ -240,7 +241,7 @@ def _level(image: Image, shape: Ellipsoid, white: BoolArray, settings: Calibrati
     box, points = _box(image.grid, shape.centre_mm, shape.reach_mm + farthest)
     distance = np.linalg.norm(points - shape.centre_mm, axis=-1) - shape.reach_mm
     around = white[box] & (distance > nearest) & (distance <= farthest) & (image.data[box] > 0)
-    return float(np.median(image.data[box][around] if around.any() else image.data[white]))
+    return float(median(image.data[box][around] if around.any() else image.data[white]))
 
 
 def coverage(shape: Ellipsoid, grid: Grid, voxel: Voxel) -> tuple[tuple[slice, slice, slice], FloatArray]:

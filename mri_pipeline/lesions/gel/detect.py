@@ -24,6 +24,7 @@ from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.robust import median, quantile
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import VisitImages
 from mri_pipeline.lesions.components import label_lesions
@@ -227,11 +228,11 @@ def _candidate(
     grid, where, voxels = evidence.grid, piece.where, piece.voxels
     points = points_mm_of(piece, grid)
     volume = len(points) * grid.voxel_volume_mm3
-    enhancement = float(np.quantile(evidence.enhancement[where][voxels], settings.upper_quantile))
+    enhancement = float(quantile(evidence.enhancement[where][voxels], settings.upper_quantile))
     features = GelFeatures(
         size=volume / rules.gel_min_volume_mm3,
         own_share=own_share,
-        depth_mm=float(np.median(evidence.depth_mm[where][voxels])),
+        depth_mm=float(median(evidence.depth_mm[where][voxels])),
         fluid_share=float(evidence.fluid[where][voxels].mean()),
         lesion_share=float(evidence.t2_lesions[where][voxels].mean()),
     )

@@ -11,7 +11,7 @@ from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.distances import depth_within, distance_to
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
-from mri_pipeline.core.robust import robust_spread
+from mri_pipeline.core.robust import median, quantile, robust_spread
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.t2.features import smoothed, standardised, surround
@@ -120,9 +120,9 @@ def _normal_change(pre: FloatArray, change: FloatArray, visit: VisitImages, tiss
     for part in (tissue.white_matter, tissue.grey_matter, tissue.csf):
         sure = visit.brain.mask & (part.data > _MAPS.sure)
         if np.count_nonzero(sure) >= _LEAST_VOXELS:
-            gain = float(np.median(change[sure]))
+            gain = float(median(change[sure]))
             expected += np.float32(gain) * smoothed(part.data, visit.grid, _MAPS.smoothing_mm)
-            levels.append((float(np.median(pre[sure])), gain))
+            levels.append((float(median(pre[sure])), gain))
     if not levels:
         return expected
     before, gains = zip(*sorted(levels), strict=True)
@@ -179,7 +179,7 @@ def _bright(visit: VisitImages, tissue: TissueMaps, settings: GelSettings) -> Bo
     """
     flair = _deviation(Contrast.FLAIR, visit, tissue)
     grey = flair[visit.brain.mask & (tissue.grey_matter.data > _MAPS.sure)]
-    above = float(np.quantile(grey, _MAPS.grey_quantile)) + settings.above_grey_matter if grey.size else 0.0
+    above = float(quantile(grey, _MAPS.grey_quantile)) + settings.above_grey_matter if grey.size else 0.0
     white = smoothed(tissue.white_matter.data, visit.grid, _MAPS.smoothing_mm)
     least = settings.flair_correlate
     bright = flair > least + (1.0 - white) * max(above - least, 0.0)

@@ -15,6 +15,7 @@ from mri_pipeline.core.boxes import Box, widened_box
 from mri_pipeline.core.components import connected_parts, structure
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.robust import quantile
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid
 from mri_pipeline.lesions.gel.evidence import GelEvidence
 
@@ -88,7 +89,7 @@ def to_border(piece: Piece, enhancement: FloatArray, settings: GelSettings) -> P
     Piece
     """
     values = enhancement[piece.where]
-    top = float(np.quantile(values[piece.voxels], settings.upper_quantile))
+    top = float(quantile(values[piece.voxels], settings.upper_quantile))
     return replace(
         piece, voxels=piece.voxels & (values >= max(settings.edge_share * top, settings.least_enhancement))
     )
