@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.robust import median
@@ -131,7 +132,7 @@ def brain_points(template: Template) -> BrainPoints:
     white, grey = (template.coarse(name, POINT_MM) for name in ("white_matter", "grey_matter"))
     brain = template.coarse("brain", POINT_MM).data > _HALF
     parenchyma = brain & (white.data + grey.data > _HALF)
-    depth = ndimage.distance_transform_edt(parenchyma, sampling=POINT_MM)
+    deep = deeper_than(parenchyma, _RIM_MM, (POINT_MM,) * 3)
     index = np.argwhere(brain)
     points = white.grid.world(index.astype(float))
     kept = points[:, 2] > METHOD.regions.foramen_magnum_z_mm
@@ -139,7 +140,7 @@ def brain_points(template: Template) -> BrainPoints:
     at = tuple(index.T)
     w, g = white.data[at], grey.data[at]
     fluid = w + g < _FLUID_SHARE
-    return BrainPoints(points, w > _TISSUE_SHARE, g > _TISSUE_SHARE, fluid, depth[at] > _RIM_MM, index)
+    return BrainPoints(points, w > _TISSUE_SHARE, g > _TISSUE_SHARE, fluid, deep[at], index)
 
 
 def place_brain(flair: Image, template: Template) -> Placement:

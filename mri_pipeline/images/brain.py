@@ -11,11 +11,12 @@ from scipy import ndimage
 
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.holes import filled
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.brain import BrainSettings
 from mri_pipeline.core.robust import median, percentile
-from mri_pipeline.core.spatial import Affine, BoolArray, Image, LabelImage
+from mri_pipeline.core.spatial import Affine, Image, LabelImage
 from mri_pipeline.images.brain_edge import find_edge
 from mri_pipeline.images.matching import Match, best_of, evaluate, refine
 from mri_pipeline.images.resample import resample
@@ -229,11 +230,7 @@ def _nonzero_brain(flair: Image) -> LabelImage:
     parts = ConnectedComponents.of(ndimage.binary_opening(data > level), connectivity=1)
     large = parts.chosen(parts.sizes >= _STRIPPED.least_part * parts.sizes.max(initial=0))
     mask = ndimage.binary_dilation(large) & (data > level)
-    return LabelImage(_fill(mask), flair.grid)
-
-
-def _fill(mask: BoolArray) -> BoolArray:
-    return np.asarray(ndimage.binary_fill_holes(mask))
+    return LabelImage(filled(mask), flair.grid)
 
 
 def combine(
@@ -265,7 +262,7 @@ def combine(
     for mask in [*masks[1:], *fields_of_view]:
         masks[0].grid.require_same(mask.grid, "brain mask")
     votes = np.sum([mask.mask for mask in masks], axis=0)
-    brain = _fill(votes >= share * len(masks))
+    brain = filled(votes >= share * len(masks))
     for in_fov in fields_of_view:
         brain = brain & in_fov.mask
     return LabelImage(brain, masks[0].grid)

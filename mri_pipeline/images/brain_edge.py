@@ -21,6 +21,7 @@ from scipy.spatial import cKDTree
 from mri_pipeline.core.boxes import box_around
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.crop import Crop
+from mri_pipeline.core.holes import filled
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method.brain import EdgeSettings
 from mri_pipeline.core.robust import median
@@ -156,8 +157,7 @@ def find_edge(
     brain = (depth.data > 0) | _crowns(depth, small, brightness, settings)
     brain &= ~_fat(crop.image(image), brightness, brain, settings)
     parts = ConnectedComponents.of(brain, connectivity=1)
-    filled = ndimage.binary_fill_holes(parts.highest(parts.sizes))
-    return crop.restored(LabelImage(filled, crop.inner))
+    return crop.restored(LabelImage(filled(parts.highest(parts.sizes)), crop.inner))
 
 
 def _moved(surface: Surface, shift: FloatArray, settings: EdgeSettings) -> Image:

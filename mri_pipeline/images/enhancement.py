@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy import ndimage
 
 from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.method import METHOD
@@ -185,8 +184,8 @@ def looks_enhanced(t1: Image, csf: Image, brain: LabelImage) -> bool:
     t1.grid.require_same(brain.grid, "the brain mask")
     small, fluid = (downsample(image, _CONSTANTS.spacing_mm) for image in (t1, csf))
     inside = np.pad(_coarse(brain).mask, 1)  # the edge of the grid is a surface, too
-    depth = ndimage.distance_transform_edt(inside, sampling=small.grid.spacing_mm)[1:-1, 1:-1, 1:-1]
-    central = (depth > _CONSTANTS.csf_depth_mm) & (fluid.data > _CONSTANTS.csf_probability) & (small.data > 0)
+    deep = deeper_than(inside, _CONSTANTS.csf_depth_mm, small.grid.spacing_mm)[1:-1, 1:-1, 1:-1]
+    central = deep & (fluid.data > _CONSTANTS.csf_probability) & (small.data > 0)
     if np.count_nonzero(central) < _CONSTANTS.min_central_voxels:
         return False
     brightest = percentile(small.data[central], 100 - _CONSTANTS.csf_percent)

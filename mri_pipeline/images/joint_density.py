@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.distances import within_reach
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.robust import percentile
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
@@ -127,7 +128,7 @@ def widened(region: LabelImage, margin_mm: float) -> LabelImage:
     small = downsample(Image(region.mask.astype(np.float32), region.grid), _DENSITY.region_mm)
     mask = small.data > 0.5
     if margin_mm > 0:
-        mask = ndimage.distance_transform_edt(~mask, sampling=small.grid.spacing_mm) <= margin_mm
+        mask = within_reach(mask, margin_mm, small.grid.spacing_mm)
     return LabelImage(mask, small.grid)
 
 

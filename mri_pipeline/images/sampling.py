@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from mri_pipeline.core.boxes import box_around
 from mri_pipeline.core.components import ConnectedComponents
-from mri_pipeline.core.distances import deeper_than
+from mri_pipeline.core.distances import deeper_than, within_reach
+from mri_pipeline.core.holes import filled
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.robust import percentile
 from mri_pipeline.core.spatial import FloatArray, Grid, Image, LabelImage
@@ -225,7 +226,7 @@ def samples_of(
     if mask is not None:
         wanted = downsample(Image(mask.mask.astype(np.float32), mask.grid), spacing_mm).data > 0.5
         if margin_mm > 0:
-            wanted = ndimage.distance_transform_edt(~wanted, sampling=small.grid.spacing_mm) <= margin_mm
+            wanted = within_reach(wanted, margin_mm, small.grid.spacing_mm)
     else:
         wanted = _inner(foreground(data), small.grid)
     index = np.argwhere(wanted)
@@ -305,5 +306,5 @@ def foreground(data: FloatArray) -> NDArray[np.bool_]:
         percentile(positive, METHOD.sampling.foreground_percentile)
     )
     parts = ConnectedComponents.of(ndimage.binary_opening(data > threshold), connectivity=1)
-    filled = ndimage.binary_fill_holes(ndimage.binary_dilation(parts.highest(parts.sizes)))
-    return np.asarray(filled if filled.any() else np.ones(data.shape, dtype=bool))
+    whole = filled(ndimage.binary_dilation(parts.highest(parts.sizes)))
+    return np.asarray(whole if whole.any() else np.ones(data.shape, dtype=bool))

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.calibration import CalibrationSettings, SimulatedKind
+from mri_pipeline.core.distances import within_reach
 from mri_pipeline.core.robust import median
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
 from mri_pipeline.core.visits import Contrast
@@ -125,7 +126,7 @@ def places_of(white: BoolArray, own: BoolArray, tissue: TissueMaps, settings: Ca
     spacing = tissue.location.grid.spacing_mm
     free = white & tissue.above_foramen_magnum
     if own.any():
-        free &= ndimage.distance_transform_edt(~own, sampling=spacing) > settings.from_own_mm
+        free &= ~within_reach(own, settings.from_own_mm, spacing)
     return np.asarray(ndimage.distance_transform_edt(free, sampling=spacing))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.distances import depth_within, distance_to
+from mri_pipeline.core.distances import ROUNDING_MM, depth_within, within_reach
+from mri_pipeline.core.holes import filled
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.robust import median, quantile, robust_spread
@@ -156,7 +156,7 @@ def gel_evidence(
     level = smoothed(flair.data, grid, _MAPS.smoothing_mm)
     mixed = (level < _MAPS.mixed_flair) & (tissue.csf.data > _MAPS.fluid_csf)
     fluid = brain & ((level < _MAPS.fluid_flair) | mixed)
-    fluid &= ~ndimage.binary_fill_holes(t2_mask.mask)  # the cavity of a lesion is neither choroid plexus nor flow
+    fluid &= ~filled(t2_mask.mask)  # the cavity of a lesion is neither choroid plexus nor flow
     return GelEvidence(
         grid=grid,
         enhancement=enhancement,
@@ -164,7 +164,7 @@ def gel_evidence(
         compared=Contrast.T1W in visit.contrasts,
         t2_lesions=t2_mask.mask,
         correlate=t2_mask.mask | _bright(visit, tissue, settings),
-        fluid=distance_to(fluid, grid.spacing_mm) <= settings.fluid_reach_mm,
+        fluid=within_reach(fluid, settings.fluid_reach_mm + ROUNDING_MM, grid.spacing_mm),
         depth_mm=depth_within(brain, grid.spacing_mm),
         white_matter=tissue.white_matter.data,
     )

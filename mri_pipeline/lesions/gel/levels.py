@@ -16,6 +16,7 @@ from scipy import ndimage
 from mri_pipeline.core.boxes import widened
 from mri_pipeline.core.components import ConnectedComponents, structure
 from mri_pipeline.core.crop import Crop
+from mri_pipeline.core.distances import within_reach
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.robust import quantile
@@ -156,5 +157,5 @@ def _to_half_height(
 ) -> BoolArray:
     """A node and the connected voxels within `reach_mm` above half of its peak."""
     bright = values >= settings.edge_share * float(quantile(values[node], settings.upper_quantile))
-    near = ndimage.distance_transform_edt(~node, sampling=spacing_mm) <= _NODES.reach_mm
+    near = within_reach(node, _NODES.reach_mm, spacing_mm)
     return np.asarray(ndimage.binary_propagation(node, structure(3), mask=node | (bright & near & ~closed)))
