@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.quality_limits import Action
+from mri_pipeline.core.robust import median
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
 from qc.findings import SEND_AGAIN, Finding
@@ -91,7 +92,7 @@ def measure_content(image: Image, head: BoolArray) -> ContentMeasures:
     one, two = ordered[1:][both], ordered[:-1][both]
     varies = one.size > 0 and float(one.std()) > 0 and float(two.std()) > 0
     coherence = float(np.corrcoef(one, two)[0, 1]) if varies else 0.0
-    return ContentMeasures(litres, 100 * float(np.median(np.abs(detail[inside]))), coherence, spacing[axis])
+    return ContentMeasures(litres, 100 * float(median(np.abs(detail[inside]))), coherence, spacing[axis])
 
 
 def _neighbourhood_mean(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from mri_pipeline.core.robust import median, percentile
 from mri_pipeline.core.spatial import BoolArray, FloatArray
 
 Values = NDArray[np.floating]
@@ -80,8 +81,8 @@ def spread(values: Values) -> float:
     1.4826
     """
     values = np.asarray(values, dtype=float)
-    distances = values - np.median(values)
-    return MAD_TO_SD * float(np.median(np.abs(distances, out=distances), overwrite_input=True))
+    distances = values - median(values)
+    return MAD_TO_SD * float(median(np.abs(distances, out=distances)))
 
 
 def cjv(white: Values, grey: Values) -> float | None:
@@ -109,7 +110,7 @@ def cjv(white: Values, grey: Values) -> float | None:
     """
     if not (white.size and grey.size):
         return None
-    contrast = abs(float(np.median(white)) - float(np.median(grey)))
+    contrast = abs(float(median(white)) - float(median(grey)))
     return (spread(white) + spread(grey)) / contrast if contrast > 0 else None
 
 
@@ -172,7 +173,7 @@ def fber(head: Values, air: Values) -> float | None:
 
 
 def _median_energy(values: Values) -> float:
-    return float(np.median(np.square(values), overwrite_input=True))
+    return float(median(np.square(values)))
 
 
 def wm2max(data: Values, white: Values) -> float | None:
@@ -194,8 +195,8 @@ def wm2max(data: Values, white: Values) -> float | None:
     ----------
     Esteban et al. 2017, as above.
     """
-    brightest = float(np.percentile(data, _WM2MAX_PERCENTILE)) if data.size else 0.0
-    return float(np.median(white)) / brightest if white.size and brightest > 0 else None
+    brightest = float(percentile(data, _WM2MAX_PERCENTILE)) if data.size else 0.0
+    return float(median(white)) / brightest if white.size and brightest > 0 else None
 
 
 def qi1(artefacts: int, air: int) -> float | None:
@@ -251,8 +252,8 @@ def qi2(air: Values) -> float | None:
     air = np.maximum(np.asarray(air, dtype=float), 0)
     if np.count_nonzero(air) < _LEAST_AIR:
         return None
-    top, percentile = _QI2_SCALE
-    scaled = air * (top / np.percentile(air, percentile))
+    top, percent = _QI2_SCALE
+    scaled = air * (top / percentile(air, percent))
     density = _kernel_density(scaled)
     tail = int(np.argmax(density[::-1] > density.max() / 2))
     fitted = chi_squared_density(scaled, _QI2_GRID)
@@ -352,7 +353,7 @@ def snr_dietrich(tissue: Values, air: Values) -> float | None:
     deviation = spread(air)
     if deviation <= _GREY_LEVEL:
         deviation = float(np.std(air, dtype=float))
-    return RAYLEIGH_SD * float(np.median(tissue)) / deviation if deviation > _LEAST_ENERGY else None
+    return RAYLEIGH_SD * float(median(tissue)) / deviation if deviation > _LEAST_ENERGY else None
 
 
 def inu(field: Values) -> tuple[float, float] | None:
@@ -379,8 +380,8 @@ def inu(field: Values) -> tuple[float, float] | None:
     """
     if not field.size:
         return None
-    low, median, high = np.percentile(field, [5, 50, 95])
-    return float(high - low), float(median)
+    low, middle, high = percentile(field, [5, 50, 95])
+    return float(high - low), float(middle)
 
 
 def fwhm_voxels(data: Values, mask: BoolArray) -> tuple[float | None, ...]:

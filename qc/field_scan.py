@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.boxes import widened
 from mri_pipeline.core.io.template import Template
+from mri_pipeline.core.robust import median
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
 from qc import field_measures
 from qc.placement import MIN_POINTS, POINT_MM, BrainPoints, Placement, brain_points
@@ -194,7 +195,7 @@ def _hat(image: Image, head: BoolArray, placement: Placement) -> tuple[int, NDAr
     if not values.size:
         return 0, values
     # the median of magnitude noise is sqrt(2 ln 2) sigma
-    bright = air & (image.data > _ARTEFACT_SIGMA * float(np.median(values)) / np.sqrt(2 * np.log(2)))
+    bright = air & (image.data > _ARTEFACT_SIGMA * float(median(values)) / np.sqrt(2 * np.log(2)))
     core = eroded(bright)
     artefact = ndimage.binary_dilation(core) if core.any() else core
     return int(np.count_nonzero(artefact)), image.data[air & ~artefact]

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from scipy import ndimage
 
+from mri_pipeline.core.robust import median
 from qc.spectrum import Spectrum, support
 
 LEAST_GHOST_SHIFT: Final = 0.28
@@ -152,7 +153,7 @@ def line_ratio(spectrum: Spectrum) -> float:
         data = np.moveaxis(spectrum.slices, axis, 0)
         residual = np.abs(data[1:-1] - (data[:-2] + data[2:]) / 2).mean(axis=(1, 2))
         around = ndimage.median_filter(residual, _LINES_AROUND, mode="nearest")
-        usual = np.maximum(around, _LEAST_OF_LINES * np.median(residual) + 1e-9)
+        usual = np.maximum(around, _LEAST_OF_LINES * median(residual) + 1e-9)
         found.append(float((residual / usual).max()))
     return max(found)
 
@@ -174,7 +175,7 @@ def sharpness(spectrum: Spectrum) -> float:
     fx = np.fft.rfftfreq(columns, spectrum.spacing_mm[1])[None]
     radius = np.hypot(fy, fx)
     fine, coarse = (
-        float(np.median(spectrum.mean[(radius > low) & (radius < high)]))
+        float(median(spectrum.mean[(radius > low) & (radius < high)]))
         for low, high in (_FINE_PER_MM, _COARSE_PER_MM)
     )
     return float(np.log10(max(fine, _LEAST) / max(coarse, _LEAST)))

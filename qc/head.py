@@ -6,10 +6,11 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from mri_pipeline.core.components import ConnectedComponents
+from mri_pipeline.core.holes import filled
+from mri_pipeline.core.robust import percentile
 from mri_pipeline.core.spatial import BoolArray, Image
 from qc.planes import mean_at
 
@@ -38,12 +39,12 @@ def head_mask(image: Image) -> BoolArray:
     """
     step = [max(1, round(WORK_MM / s)) for s in image.grid.spacing_mm]
     coarse = mean_at(image.data, step, step)
-    top = float(np.percentile(coarse, _BRIGHTEST_PERCENTILE))
+    top = float(percentile(coarse, _BRIGHTEST_PERCENTILE))
     if top <= 0:
         return np.zeros(image.data.shape, dtype=bool)
     threshold = _OF_OTSU * float(threshold_otsu(np.clip(coarse, 0, top)))
     # fill holes before labelling: a dark skull separates the scalp from the brain
-    solid = np.stack([ndimage.binary_fill_holes(s) for s in np.moveaxis(coarse > threshold, 2, 0)], axis=2)
+    solid = np.stack([filled(s) for s in np.moveaxis(coarse > threshold, 2, 0)], axis=2)
     parts = ConnectedComponents.of(solid, connectivity=1)
     full = parts.highest(parts.sizes).repeat(step[0], 0).repeat(step[1], 1).repeat(step[2], 2)
     shape = image.data.shape

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.io.template import Template
+from mri_pipeline.core.robust import percentile
 from mri_pipeline.core.spatial import FloatArray, Image
 from mri_pipeline.images.sampling import downsample
 from qc.placement import POINT_MM, Placement, brain_points
@@ -141,7 +142,7 @@ def _correlation_ratio(one: NDArray[np.float32], other: NDArray[np.float32]) -> 
     if np.count_nonzero(both) < _LEAST_POINTS:
         return 0.0
     a, b = one[both], other[both]
-    b = np.minimum(b, np.percentile(b, _BRIGHTEST_PERCENTILE)).astype(float)
+    b = np.minimum(b, percentile(b, _BRIGHTEST_PERCENTILE)).astype(float)
     place = np.linspace(0, a.size - 1, _BINS + 1)[1:-1]
     low = place.astype(np.intp)
     limits = a[low] + (place - low) * (a[low + 1] - a[low])

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.robust import median, percentile
 from mri_pipeline.core.spatial import BoolArray
 from qc.planes import eroded, gradient, second_difference
 from qc.spectrum import difference_gain
@@ -80,13 +81,13 @@ def noise_and_signal(
     smooth = [ndimage.gaussian_filter(plane, _SMOOTHING) for plane in data]
     near = [smooth[0], *smooth, smooth[-1]]  # a Sobel filter in 3D also averages across the slices
     slope = np.stack([gradient(a + 2 * b + c) for a, b, c in zip(near, near[1:], near[2:], strict=False)])
-    bright = inside & (data > np.median(data[inside]))
+    bright = inside & (data > median(data[inside]))
     if not bright.any():
         return 0.0, 0.0
-    flat = bright & (slope <= np.percentile(slope[bright], _FLAT_PERCENT))
+    flat = bright & (slope <= percentile(slope[bright], _FLAT_PERCENT))
     response = np.concatenate([second_difference(plane)[chosen] for plane, chosen in zip(data, flat, strict=True)])
-    by_differences = float(np.median(np.abs(response))) / _MAD_OF_NOISE / float(gain)
-    return max(by_differences, air), float(np.median(data[flat]))
+    by_differences = float(median(np.abs(response))) / _MAD_OF_NOISE / float(gain)
+    return max(by_differences, air), float(median(data[flat]))
 
 
 def _near(region: BoolArray) -> tuple[slice, slice]:

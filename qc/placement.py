@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import median
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Image
 from mri_pipeline.images.brain import fit_template
 from mri_pipeline.images.matching import look_up
@@ -130,7 +132,7 @@ def brain_points(template: Template) -> BrainPoints:
     white, grey = (template.coarse(name, POINT_MM) for name in ("white_matter", "grey_matter"))
     brain = template.coarse("brain", POINT_MM).data > _HALF
     parenchyma = brain & (white.data + grey.data > _HALF)
-    depth = ndimage.distance_transform_edt(parenchyma, sampling=POINT_MM)
+    deep = deeper_than(parenchyma, _RIM_MM, (POINT_MM,) * 3)
     index = np.argwhere(brain)
     points = white.grid.world(index.astype(float))
     kept = points[:, 2] > METHOD.regions.foramen_magnum_z_mm
@@ -138,7 +140,7 @@ def brain_points(template: Template) -> BrainPoints:
     at = tuple(index.T)
     w, g = white.data[at], grey.data[at]
     fluid = w + g < _FLUID_SHARE
-    return BrainPoints(points, w > _TISSUE_SHARE, g > _TISSUE_SHARE, fluid, depth[at] > _RIM_MM, index)
+    return BrainPoints(points, w > _TISSUE_SHARE, g > _TISSUE_SHARE, fluid, deep[at], index)
 
 
 def place_brain(flair: Image, template: Template) -> Placement:
@@ -212,15 +214,15 @@ def measure_brain(image: Image, placement: Placement, template: Template) -> Bra
     small = downsample(image, POINT_MM)
     values = look_up(PyramidLevel(small.data[None], small.grid), world, channels=1)[0][0]
     white, grey, fluid = (values[mask & covered] for mask in (known.white, known.grey, known.fluid))
-    if min(white.size, grey.size, fluid.size) < MIN_POINTS or np.median(white) <= 0:
+    if min(white.size, grey.size, fluid.size) < MIN_POINTS or median(white) <= 0:
         return BrainMeasures(missing, top, bottom, None, None, None, None)
-    base = float(np.median(white))
+    base = float(median(white))
     return BrainMeasures(
         missing,
         top,
         bottom,
-        fluid_ratio=float(np.median(fluid)) / base,
-        grey_ratio=float(np.median(grey)) / base,
+        fluid_ratio=float(median(fluid)) / base,
+        grey_ratio=float(median(grey)) / base,
         bias_percent=bias_percent(known.points_mm[known.white & covered], white),
         void_mm=_void_mm(known, covered & (values < _DARK * base)),
     )

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from mri_pipeline.core.robust import robust_spread
+from mri_pipeline.core.robust import median, percentile, robust_spread
 from mri_pipeline.core.spatial import BoolArray, FloatArray
 
 _WITHOUT_SIGNAL: Final = 0.2
@@ -40,7 +40,7 @@ def with_signal(white: FloatArray) -> BoolArray:
     -------
     ndarray of bool, shape (n,)
     """
-    return np.asarray(white > _WITHOUT_SIGNAL * np.median(white))
+    return np.asarray(white > _WITHOUT_SIGNAL * median(white))
 
 
 def bias_percent(points_mm: FloatArray, white: FloatArray) -> float:
@@ -59,7 +59,7 @@ def bias_percent(points_mm: FloatArray, white: FloatArray) -> float:
         In percent.
     """
     used = with_signal(white)
-    low, high = np.percentile(white_shading(points_mm[used], white[used], points_mm[used]), _SHADING_PERCENT)
+    low, high = percentile(white_shading(points_mm[used], white[used], points_mm[used]), _SHADING_PERCENT)
     return float(100 * np.expm1((high - low) / 2))
 
 

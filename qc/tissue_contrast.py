@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from skimage.filters import threshold_multiotsu
 
 from mri_pipeline.core.distances import deeper_than
+from mri_pipeline.core.robust import median, percentile
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
 from qc.head import WORK_MM
@@ -71,13 +72,13 @@ def tissue_difference(image: Image, head: BoolArray, contrast: Contrast) -> floa
     averaged = mean_at(image.data, size, step)
     flat = averaged / _slow_shading(averaged, deep, mm)
     values = flat[deep]
-    darkest, brightest = np.percentile(values, _TAIL_PERCENT), np.percentile(values, 100 - _TAIL_PERCENT)
+    darkest, brightest = percentile(values, _TAIL_PERCENT), percentile(values, 100 - _TAIL_PERCENT)
     values = values[(values > darkest) & (values < brightest)]
     if np.unique(values).size < _LEAST_VALUES:
         return None
     low, high = threshold_multiotsu(values, classes=3)
     medians = [
-        float(np.median(part)) if part.size else np.nan
+        float(median(part)) if part.size else np.nan
         for part in (values[values < low], values[(values >= low) & (values < high)], values[values >= high])
     ]
     pair = (1, 2) if contrast in _DARK_CSF else (0, 1)

@@ -11,6 +11,7 @@ from skimage.segmentation import watershed
 
 from mri_pipeline.core.boxes import widened_box
 from mri_pipeline.core.components import connected_parts, structure
+from mri_pipeline.core.distances import within_reach
 from mri_pipeline.core.spatial import BoolArray, Grid
 from mri_pipeline.lesions.t2.border import small_to_half_height
 
@@ -50,7 +51,7 @@ def fill_from(
     local = Grid(contrast.shape, grid.affine)
     found = np.zeros(contrast.shape, dtype=bool)
     found[tuple(i - s.start for i, s in zip(seed, box, strict=True))] = True
-    near = ndimage.distance_transform_edt(~found, sampling=local.spacing_mm) <= SEED_REACH_MM
+    near = within_reach(found, SEED_REACH_MM, local.spacing_mm)
     best = np.unravel_index(int(np.argmax(np.where(near, contrast, -np.inf))), contrast.shape)
     result = np.zeros(values.shape, dtype=bool)
     if contrast[best] <= 0:

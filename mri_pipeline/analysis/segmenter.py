@@ -20,6 +20,7 @@ from mri_pipeline.core.errors import AnalysisError, ImageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.processes import die_with_parent
+from mri_pipeline.core.robust import median
 from mri_pipeline.core.segmenters import PLACEHOLDERS, Segmenter
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
@@ -96,8 +97,8 @@ _BY_HAND = "run the command by hand on the images beside that file (docs/segment
 def _scaled(image: Image, brain: LabelImage) -> Image:
     """Clip an image at 0 and scale the median of the brain to `BRAIN_MEDIAN`."""
     positive = np.clip(image.data, 0.0, None)
-    median = float(np.median(positive[brain.mask])) if brain.mask.any() else 0.0
-    return Image(positive * np.float32(BRAIN_MEDIAN / median) if median > 0 else positive, image.grid)
+    middle = float(median(positive[brain.mask])) if brain.mask.any() else 0.0
+    return Image(positive * np.float32(BRAIN_MEDIAN / middle) if middle > 0 else positive, image.grid)
 
 
 def _run(segmenter: Segmenter, arguments: list[str], folder: Path, *, what: str) -> None:

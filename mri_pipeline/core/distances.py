@@ -17,6 +17,9 @@ from mri_pipeline.core.spatial import BoolArray
 
 _DECIMALS: Final = 4
 
+ROUNDING_MM: Final = 0.5 * 10.0**-_DECIMALS
+"""Largest error of `distance_to`. Added to a limit, it makes a comparison independent of the direction of the axes."""
+
 
 def distance_to(mask: BoolArray, spacing_mm: tuple[float, ...]) -> NDArray[np.float32]:
     """Distance of each voxel to the nearest voxel of a mask (Maurer et al., IEEE TPAMI 2003).
@@ -146,6 +149,32 @@ def deeper_than(mask: BoolArray, depth_mm: float, spacing_mm: Sequence[float]) -
         for shift in shifts[half]:
             result[_moved(shift)] &= line[_moved([-k for k in shift])]
     return result
+
+
+def within_reach(mask: BoolArray, reach_mm: float, spacing_mm: Sequence[float]) -> BoolArray:
+    """Voxels of a mask, and those within a distance of it.
+
+    Equal to ``distance_transform_edt(~mask, spacing_mm) <= reach_mm``, in a fraction of its time for short distances.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, of any number of dimensions
+    reach_mm : float
+        0 or more.
+    spacing_mm : sequence of float
+        As of `deeper_than`.
+
+    Returns
+    -------
+    ndarray of bool, shape `mask.shape`
+        Empty if the mask is.
+
+    Examples
+    --------
+    >>> within_reach(np.array([[1, 0, 0, 0, 0]], dtype=bool), 2.0, (1.0, 1.0)).tolist()
+    [[True, True, True, False, False]]
+    """
+    return ~deeper_than(~mask, reach_mm, spacing_mm)
 
 
 def _reach(depth_mm: float, spacing_mm: float) -> int:

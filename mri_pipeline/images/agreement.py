@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import percentile
 from mri_pipeline.core.spatial import Affine, FloatArray
 from mri_pipeline.images.joint_density import log_density_ratio
 from mri_pipeline.images.matching import look_up
@@ -52,7 +53,7 @@ def agreement(samples: Samples, level: PyramidLevel, fixed_to_moving: Affine) ->
     values, inside = look_up(level, fixed_to_moving.points(samples.points_mm), channels=1)
     if np.count_nonzero(inside) < MIN_POINTS:
         return 0.0
-    low, high = np.percentile(values[0][inside], _RANGE_PERCENTILES)
+    low, high = percentile(values[0][inside], _RANGE_PERCENTILES)
     per_bin = max(float(high - low), 1e-12) / _BINS
 
     def bins(of: FloatArray) -> NDArray[np.intp]:
@@ -74,7 +75,7 @@ def agreement(samples: Samples, level: PyramidLevel, fixed_to_moving: Affine) ->
     shifts = [sign * _AWAY_MM * axis for axis, sign in product(np.eye(3), (-1, 1))]
     wins = np.all([here > scores(samples.points_mm + shift) for shift in shifts], axis=0)
     sizes = np.bincount(parts, minlength=n_parts)
-    counted = sizes > _LEAST_SHARE * np.percentile(sizes, _FULL_PERCENTILE)
+    counted = sizes > _LEAST_SHARE * percentile(sizes, _FULL_PERCENTILE)
     return float(wins[counted].mean())
 
 

@@ -8,6 +8,7 @@ from scipy.interpolate import BSpline
 
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.method.intensities import BiasSettings
+from mri_pipeline.core.robust import median
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.images.sampling import downsample
 
@@ -67,7 +68,7 @@ def log_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None =
     values = image.data[brain.mask]
     if np.count_nonzero(values > 0) < settings.least_voxels:
         raise AnalysisError("bias correction: expected positive intensities in the brain mask, found none")
-    middle = float(np.median(values[values > 0]))
+    middle = float(median(values[values > 0]))
     low, high = (share * middle for share in settings.usable_range)
     usable = brain.mask & (image.data > low) & (image.data < high)
     weight = downsample(Image(usable.astype(np.float32), image.grid), settings.grid_mm)

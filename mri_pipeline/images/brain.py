@@ -11,10 +11,12 @@ from scipy import ndimage
 
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.holes import filled
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.brain import BrainSettings
-from mri_pipeline.core.spatial import Affine, BoolArray, Image, LabelImage
+from mri_pipeline.core.robust import median, percentile
+from mri_pipeline.core.spatial import Affine, Image, LabelImage
 from mri_pipeline.images.brain_edge import find_edge
 from mri_pipeline.images.matching import Match, best_of, evaluate, refine
 from mri_pipeline.images.resample import resample
@@ -176,7 +178,7 @@ def _starts(flair: Image, coarse: Samples, size: float) -> list[Affine]:
     """Initial transforms: template, scaled by `size`, in the upper part of the foreground, shifted and pitched."""
     small = downsample(flair, float(_FIT.coarse_mm))
     points = small.grid.world(np.argwhere(foreground(small.data)).astype(float))
-    top = np.percentile(points[:, 2], _FIT.top_percentile)
+    top = percentile(points[:, 2], _FIT.top_percentile)
     upper = points[points[:, 2] > top - _FIT.upper_head_mm]
     centre = np.array([*np.median(upper[:, :2], axis=0), top - _FIT.centre_depth_mm])
     template_centre = coarse.points_mm.mean(axis=0)
@@ -215,24 +217,20 @@ def is_skull_stripped(flair: Image, template: Template, template_to_image: Affin
     inside = on_template[(small.data > 0.5) & np.isfinite(on_template)]
     if min(band.size, inside.size) < _STRIPPED.least_voxels:
         return False
-    return float(np.mean(band > _STRIPPED.empty_level * np.median(inside))) < _STRIPPED.most_signal
+    return float(np.mean(band > _STRIPPED.empty_level * median(inside))) < _STRIPPED.most_signal
 
 
 def _nonzero_brain(flair: Image) -> LabelImage:
     """Non-zero part of a skull-stripped image, with holes filled."""
     data = flair.data
     bright = data[data > 0]
-    background = _STRIPPED.background_level * np.percentile(bright, _STRIPPED.background_percentile)
+    background = _STRIPPED.background_level * percentile(bright, _STRIPPED.background_percentile)
     bright = bright[bright > background]  # excludes a background slightly above 0
-    level = _STRIPPED.brain_level * float(np.median(bright))
+    level = _STRIPPED.brain_level * float(median(bright))
     parts = ConnectedComponents.of(ndimage.binary_opening(data > level), connectivity=1)
     large = parts.chosen(parts.sizes >= _STRIPPED.least_part * parts.sizes.max(initial=0))
     mask = ndimage.binary_dilation(large) & (data > level)
-    return LabelImage(_fill(mask), flair.grid)
-
-
-def _fill(mask: BoolArray) -> BoolArray:
-    return np.asarray(ndimage.binary_fill_holes(mask))
+    return LabelImage(filled(mask), flair.grid)
 
 
 def combine(
@@ -264,7 +262,7 @@ def combine(
     for mask in [*masks[1:], *fields_of_view]:
         masks[0].grid.require_same(mask.grid, "brain mask")
     votes = np.sum([mask.mask for mask in masks], axis=0)
-    brain = _fill(votes >= share * len(masks))
+    brain = filled(votes >= share * len(masks))
     for in_fov in fields_of_view:
         brain = brain & in_fov.mask
     return LabelImage(brain, masks[0].grid)

@@ -21,8 +21,10 @@ from scipy.spatial import cKDTree
 from mri_pipeline.core.boxes import box_around
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.crop import Crop
+from mri_pipeline.core.holes import filled
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method.brain import EdgeSettings
+from mri_pipeline.core.robust import median
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
@@ -155,8 +157,7 @@ def find_edge(
     brain = (depth.data > 0) | _crowns(depth, small, brightness, settings)
     brain &= ~_fat(crop.image(image), brightness, brain, settings)
     parts = ConnectedComponents.of(brain, connectivity=1)
-    filled = ndimage.binary_fill_holes(parts.highest(parts.sizes))
-    return crop.restored(LabelImage(filled, crop.inner))
+    return crop.restored(LabelImage(filled(parts.highest(parts.sizes)), crop.inner))
 
 
 def _moved(surface: Surface, shift: FloatArray, settings: EdgeSettings) -> Image:
@@ -198,7 +199,7 @@ def _local_brightness(image: Image, depth: Image, template_to_image: Affine, set
     sure = inside > settings.brightness_depth_mm
     if not sure.any():
         return Image(np.ones_like(small.data), small.grid)
-    middle = float(np.median(small.data[sure]))
+    middle = float(median(small.data[sure]))
     low, high = (share * middle for share in settings.plausible)
     weight = (sure & (small.data > low) & (small.data < high)).astype(np.float32)
     sigma = [settings.brightness_sigma_mm / s for s in small.grid.spacing_mm]
@@ -259,7 +260,7 @@ def _crowns(depth: Image, image: Image, brightness: Image, settings: EdgeSetting
 
 def _fat(image: Image, brightness: Image, brain: BoolArray, settings: EdgeSettings) -> BoolArray:
     """Components far brighter than brain and mostly outside it: orbital fat, not lesions."""
-    middle = float(np.median(brightness.data))
+    middle = float(median(brightness.data))
     nearby = resample(brightness, image.grid, Affine.identity(), order=1, outside=middle).data
     parts = ConnectedComponents.of(image.data > settings.fat_share * nearby, connectivity=1)
     return parts.chosen(parts.means(~brain) > settings.fat_outside)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy import ndimage
 
 from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import median, percentile
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.images.register import register_rigid
 from mri_pipeline.images.resample import resample
@@ -88,10 +88,11 @@ def check_enhancement(before: Image, after: Image, region: LabelImage) -> Enhanc
     inside = region.mask & (before.data > 0) & (after.data > 0)
     if np.count_nonzero(inside) < _CONSTANTS.min_voxels:
         return EnhancementCheck(Enhancement.UNDECIDED)
-    scaled = [image.data[inside] / np.median(image.data[inside]) for image in (before, after)]
-    lower, upper = np.percentile(
-        scaled[1] - scaled[0], [_CONSTANTS.tail_percent, 100 - _CONSTANTS.tail_percent]
-    ) * (-1, 1)
+    scaled = [image.data[inside] / median(image.data[inside]) for image in (before, after)]
+    lower, upper = percentile(scaled[1] - scaled[0], [_CONSTANTS.tail_percent, 100 - _CONSTANTS.tail_percent]) * (
+        -1,
+        1,
+    )
     return EnhancementCheck(_judged(float(upper), float(lower)), round(float(upper), 2), round(float(lower), 2))
 
 
@@ -183,11 +184,11 @@ def looks_enhanced(t1: Image, csf: Image, brain: LabelImage) -> bool:
     t1.grid.require_same(brain.grid, "the brain mask")
     small, fluid = (downsample(image, _CONSTANTS.spacing_mm) for image in (t1, csf))
     inside = np.pad(_coarse(brain).mask, 1)  # the edge of the grid is a surface, too
-    depth = ndimage.distance_transform_edt(inside, sampling=small.grid.spacing_mm)[1:-1, 1:-1, 1:-1]
-    central = (depth > _CONSTANTS.csf_depth_mm) & (fluid.data > _CONSTANTS.csf_probability) & (small.data > 0)
+    deep = deeper_than(inside, _CONSTANTS.csf_depth_mm, small.grid.spacing_mm)[1:-1, 1:-1, 1:-1]
+    central = deep & (fluid.data > _CONSTANTS.csf_probability) & (small.data > 0)
     if np.count_nonzero(central) < _CONSTANTS.min_central_voxels:
         return False
-    brightest = np.percentile(small.data[central], 100 - _CONSTANTS.csf_percent)
+    brightest = percentile(small.data[central], 100 - _CONSTANTS.csf_percent)
     return bool(brightest >= _CONSTANTS.enhanced_csf)
 
 

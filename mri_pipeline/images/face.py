@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from scipy import ndimage
 
 from mri_pipeline.core.crop import Crop
+from mri_pipeline.core.distances import within_reach
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, LabelImage
@@ -81,7 +81,7 @@ def face_region(
     face = np.zeros(grid.shape, dtype=bool)
     for normals, offsets in _planes():
         face |= _touched(grid.shape, normals @ to_template[:3], offsets)
-    kept = ndimage.distance_transform_edt(~(brain.mask | expected.mask), sampling=grid.spacing_mm) <= margin_mm
+    kept = within_reach(brain.mask | expected.mask, margin_mm, grid.spacing_mm)
     return LabelImage(face & ~kept, grid)
 
 

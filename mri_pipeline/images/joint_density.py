@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.core.distances import deeper_than
+from mri_pipeline.core.distances import within_reach
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import percentile
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.matching import TURN_ARM_MM, finite_motion, generators
 from mri_pipeline.images.sampling import MIN_POINTS, binned, downsample, smoothed_box, values_and_gradients
@@ -127,7 +128,7 @@ def widened(region: LabelImage, margin_mm: float) -> LabelImage:
     small = downsample(Image(region.mask.astype(np.float32), region.grid), _DENSITY.region_mm)
     mask = small.data > 0.5
     if margin_mm > 0:
-        mask = ~deeper_than(~mask, margin_mm, small.grid.spacing_mm)
+        mask = within_reach(mask, margin_mm, small.grid.spacing_mm)
     return LabelImage(mask, small.grid)
 
 
@@ -262,7 +263,7 @@ def _slopes(
     if n < MIN_POINTS:
         return np.zeros((6, 6)), np.zeros(6), 0.0
     values, bins = values[inside], bins[inside]
-    low, high = np.percentile(values, METHOD.sampling.range_percentiles)
+    low, high = percentile(values, METHOD.sampling.range_percentiles)
     per_bin = max(float(high - low), 1e-12) / (_BINS - 1)
     place = np.clip((values - low) / per_bin, 0, _LAST_BIN)
     left = place.astype(np.intp)

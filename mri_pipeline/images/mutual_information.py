@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import percentile
 from mri_pipeline.core.spatial import Affine, FloatArray, Image, LabelImage
 from mri_pipeline.images.sampling import downsample, foreground
 
@@ -33,7 +34,7 @@ def head_centre(image: Image) -> FloatArray:
     """
     small = downsample(image, _METHOD.head_spacing_mm)
     points = small.grid.world(np.argwhere(foreground(small.data)).astype(float))
-    top = np.percentile(points[:, 2], _METHOD.top_percentile)
+    top = percentile(points[:, 2], _METHOD.top_percentile)
     return np.asarray(points[points[:, 2] > top - _METHOD.head_mm].mean(axis=0))
 
 

@@ -10,7 +10,7 @@ from scipy import ndimage
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.method import METHOD
-from mri_pipeline.core.robust import robust_spread
+from mri_pipeline.core.robust import median, robust_spread
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
@@ -79,13 +79,13 @@ def white_matter_median(image: Image, white_matter: Image, brain: LabelImage) ->
         )
     kept = values
     for _ in range(METHOD.normalise.rounds):
-        middle = float(np.median(kept))
+        middle = float(median(kept))
         spread = robust_spread(kept, middle)
         inside = values[np.abs(values - middle) <= _TRIM * max(spread, 1e-6 * middle)]
         if inside.size == kept.size:
             break
         kept = inside
-    return float(np.median(kept))
+    return float(median(kept))
 
 
 def match_visits(
@@ -143,7 +143,7 @@ def _matched(image: Image, target: FloatArray, normal: BoolArray, tissue: Tissue
     )
     mapped = image.data + (grey - white) * tissue.grey_matter.data
     ratio = np.log(np.maximum(target[normal], 1e-3) / np.maximum(mapped[normal], 1e-3))
-    middle = float(np.median(ratio))
+    middle = float(median(ratio))
     spread = max(robust_spread(ratio, middle), METHOD.normalise.least_spread)
     agrees = np.zeros(normal.shape, dtype=np.float32)
     agrees[normal] = np.abs(ratio - middle) < _TRIM * spread
@@ -156,7 +156,7 @@ def _matched(image: Image, target: FloatArray, normal: BoolArray, tissue: Tissue
 
 def _median_where(values: FloatArray, where: BoolArray) -> float:
     found = values[where]
-    return float(np.median(found)) if found.size >= _LEAST_VOXELS else 0.0
+    return float(median(found)) if found.size >= _LEAST_VOXELS else 0.0
 
 
 def _smooth_mean(values: Image, weights: Image, sigma_mm: float) -> FloatArray:

@@ -11,8 +11,10 @@ from scipy import ndimage
 
 from mri_pipeline.core.boxes import box_around
 from mri_pipeline.core.components import ConnectedComponents
-from mri_pipeline.core.distances import deeper_than
+from mri_pipeline.core.distances import deeper_than, within_reach
+from mri_pipeline.core.holes import filled
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import percentile
 from mri_pipeline.core.spatial import FloatArray, Grid, Image, LabelImage
 
 MIN_POINTS = METHOD.sampling.min_points
@@ -224,7 +226,7 @@ def samples_of(
     if mask is not None:
         wanted = downsample(Image(mask.mask.astype(np.float32), mask.grid), spacing_mm).data > 0.5
         if margin_mm > 0:
-            wanted = ~deeper_than(~wanted, margin_mm, small.grid.spacing_mm)
+            wanted = within_reach(wanted, margin_mm, small.grid.spacing_mm)
     else:
         wanted = _inner(foreground(data), small.grid)
     index = np.argwhere(wanted)
@@ -279,7 +281,7 @@ def binned(values: FloatArray, n_bins: int) -> tuple[NDArray[np.integer[Any]], i
     """
     if len(values) == 0:
         return np.zeros(0, dtype=int), 1
-    low, high = np.percentile(values, METHOD.sampling.range_percentiles)
+    low, high = percentile(values, METHOD.sampling.range_percentiles)
     width = max(float(high - low), 1e-12)
     return np.clip((values - low) / width * n_bins, 0, n_bins - 1).astype(int), n_bins
 
@@ -301,8 +303,8 @@ def foreground(data: FloatArray) -> NDArray[np.bool_]:
     if positive.size == 0:
         return np.ones(data.shape, dtype=bool)
     threshold = METHOD.sampling.foreground_share * float(
-        np.percentile(positive, METHOD.sampling.foreground_percentile)
+        percentile(positive, METHOD.sampling.foreground_percentile)
     )
     parts = ConnectedComponents.of(ndimage.binary_opening(data > threshold), connectivity=1)
-    filled = ndimage.binary_fill_holes(ndimage.binary_dilation(parts.highest(parts.sizes)))
-    return np.asarray(filled if filled.any() else np.ones(data.shape, dtype=bool))
+    whole = filled(ndimage.binary_dilation(parts.highest(parts.sizes)))
+    return np.asarray(whole if whole.any() else np.ones(data.shape, dtype=bool))

@@ -13,6 +13,7 @@ from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.tissue import TissueSettings
+from mri_pipeline.core.robust import median
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.regions import (
     below_foramen_magnum,
@@ -158,7 +159,7 @@ def _mean_image(images: Sequence[Image], brain: LabelImage) -> Image:
     for image in images:
         brain.grid.require_same(image.grid, "image for the tissue maps")
         in_fov = image.data > 0
-        total += image.data / np.float32(np.median(image.data[brain.mask & in_fov]))
+        total += image.data / np.float32(median(image.data[brain.mask & in_fov]))
         number += in_fov
     return Image(np.asarray(total / np.maximum(number, 1.0), dtype=np.float32), brain.grid)
 
@@ -188,7 +189,7 @@ def _warp(
     small = downsample(flair, settings.warp_grid_mm)
     theirs, deep_fluid = _template_channels(template, settings)
     inside = downsample(Image(brain.data.astype(np.float32), brain.grid), settings.warp_grid_mm).data
-    middle = float(np.median(flair.data[brain.mask]))
+    middle = float(median(flair.data[brain.mask]))
     dark = np.clip((settings.dark_level - small.data / middle) / settings.dark_width, 0.0, 1.0)
     dark = dark * _deep_inside(inside > 0.5, small.grid, settings)
     return warp_to_image(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mri_pipeline.core.method.tissue import TissueSettings
-from mri_pipeline.core.robust import robust_spread
+from mri_pipeline.core.robust import median, quantile, robust_spread
 from mri_pipeline.core.spatial import BoolArray, FloatArray, LabelImage
 
 WHITE, GREY, CSF = 0, 1, 2
@@ -60,10 +60,10 @@ def _first_parameters(
     """Initial medians and spreads from voxels with a high prior; CSF from the darkest of them."""
     means, spreads = np.empty((3, len(data))), np.empty((3, len(data)))
     for k in range(3):
-        sure = usable & (priors[k] > np.quantile(priors[k], settings.sure_quantile))
+        sure = usable & (priors[k] > quantile(priors[k], settings.sure_quantile))
         for f, feature in enumerate(data):
             values = feature[sure & np.isfinite(feature)]
-            means[k, f] = np.quantile(values, settings.csf_quantile) if k == CSF else np.median(values)
+            means[k, f] = quantile(values, settings.csf_quantile) if k == CSF else median(values)
             spreads[k, f] = max(robust_spread(values), settings.least_spread)
     return means, spreads
 

@@ -17,6 +17,7 @@ from mri_pipeline.core.boxes import widened
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.method.black_holes import BlackHoleSettings
 from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.robust import median
 from mri_pipeline.core.spatial import BoolArray, FloatArray, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.components import label_lesions
@@ -105,7 +106,7 @@ def segment_black_holes(
         & (visit.contrasts[Contrast.FLAIR].data < settings.fluid_flair)
         & (tissue.csf.data > settings.sure_csf)
     )
-    t1_hypointensity = _t1_hypointensity(t1, graded, grey, float(np.median(t1[fluid])) if fluid.any() else 0.0)
+    t1_hypointensity = _t1_hypointensity(t1, graded, grey, float(median(t1[fluid])) if fluid.any() else 0.0)
     # grey matter itself is not hypointense: only voxels below the core level keep the grade
     t1_hypointensity[
         (tissue.grey_matter.data > settings.grey_matter)
@@ -166,7 +167,7 @@ def grey_matter_level(
     grey_matter = outside_lesions & (tissue.grey_matter.data > settings.sure_grey_matter)
     if not grey_matter.any():
         return 1.0 - settings.least_darkening
-    return min(float(np.median(t1[grey_matter])), 1.0 - settings.least_darkening)
+    return min(float(median(t1[grey_matter])), 1.0 - settings.least_darkening)
 
 
 def _t1_hypointensity(t1: FloatArray, graded: BoolArray, grey: float, fluid: float) -> NDArray[np.uint8]:

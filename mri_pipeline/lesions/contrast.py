@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.method import METHOD
-from mri_pipeline.core.robust import robust_spread
+from mri_pipeline.core.robust import median, robust_spread
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import VisitImages
 from mri_pipeline.lesions.t2.features import smoothed, standardised, surround
@@ -63,6 +63,6 @@ def local_contrast(image: Image, visit: VisitImages, tissue: TissueMaps) -> Loca
     sure = visit.brain.mask & known & (white > _CONSTANTS.sure_white_matter)
     if not sure.any():
         return LocalContrast(level, np.zeros_like(level))
-    middle = float(np.median(difference[sure]))
+    middle = float(median(difference[sure]))
     spread = max(robust_spread(difference[sure], middle), _CONSTANTS.least_spread)
     return LocalContrast(level, np.where(known, (difference - middle) / spread, 0.0).astype(np.float32))

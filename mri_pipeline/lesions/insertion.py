@@ -14,6 +14,8 @@ from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.calibration import CalibrationSettings, SimulatedKind
+from mri_pipeline.core.distances import within_reach
+from mri_pipeline.core.robust import median
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.symmetry import mirrored_points
@@ -124,7 +126,7 @@ def places_of(white: BoolArray, own: BoolArray, tissue: TissueMaps, settings: Ca
     spacing = tissue.location.grid.spacing_mm
     free = white & tissue.above_foramen_magnum
     if own.any():
-        free &= ndimage.distance_transform_edt(~own, sampling=spacing) > settings.from_own_mm
+        free &= ~within_reach(own, settings.from_own_mm, spacing)
     return np.asarray(ndimage.distance_transform_edt(free, sampling=spacing))
 
 
@@ -240,7 +242,7 @@ def _level(image: Image, shape: Ellipsoid, white: BoolArray, settings: Calibrati
     box, points = _box(image.grid, shape.centre_mm, shape.reach_mm + farthest)
     distance = np.linalg.norm(points - shape.centre_mm, axis=-1) - shape.reach_mm
     around = white[box] & (distance > nearest) & (distance <= farthest) & (image.data[box] > 0)
-    return float(np.median(image.data[box][around] if around.any() else image.data[white]))
+    return float(median(image.data[box][around] if around.any() else image.data[white]))
 
 
 def coverage(shape: Ellipsoid, grid: Grid, voxel: Voxel) -> tuple[tuple[slice, slice, slice], FloatArray]:

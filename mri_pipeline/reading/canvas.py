@@ -12,6 +12,7 @@ from typing import Any, Final, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_pipeline.core.robust import median, percentile
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 
 MARGIN_MM: Final = 25.0
@@ -228,7 +229,7 @@ def display_window(values: NDArray[np.uint16], brain: BoolArray) -> tuple[int, i
     inside = values[brain]
     if not inside.size:
         return 0, 2 * BRAIN_LEVEL
-    low, high = np.percentile(inside, _WINDOW_PERCENTILES)
+    low, high = percentile(inside, _WINDOW_PERCENTILES)
     return int(low), max(int(high * _HEADROOM), int(low) + 1)
 
 
@@ -240,7 +241,7 @@ def _stored(values: FloatArray) -> NDArray[np.uint16]:
 def _level(image: Image, brain: LabelImage) -> float:
     """Median of the brain; 1 if there is none."""
     inside = image.data[brain.mask]
-    level = float(np.median(inside)) if inside.size else 0.0
+    level = float(median(inside)) if inside.size else 0.0
     return level if level > 0 and np.isfinite(level) else 1.0
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.robust import percentile
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.images.face import face_region
 from mri_pipeline.images.resample import resample_nearest
@@ -143,8 +144,8 @@ def _brightest(image: Image) -> float:
     """The upper end of the intensity window: that of the brain. Scalp fat would make the brain too dark."""
     margins = [n // 4 for n in image.data.shape]
     middle = image.data[tuple(slice(n, -n or None) for n in margins)]
-    percentile, factor = _WINDOW
-    return factor * float(np.percentile(middle, percentile)) or 1.0
+    percent, factor = _WINDOW
+    return factor * float(percentile(middle, percent)) or 1.0
 
 
 def _face(image: Image, placement: Placement | None) -> BoolArray | None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from mri_pipeline.core.robust import median
 from qc.slices.stack import SliceStack
 
 _DETAIL_PER_MM: Final = (0.12, 0.2)
@@ -54,4 +55,4 @@ def _pair_correlation(values: NDArray[np.complex64]) -> float:
     """Median correlation of neighbouring slices over frequencies, shape (slices, frequencies)."""
     power = np.square(np.abs(values)).sum(axis=1)
     cross = np.real(values[1:] * np.conj(values[:-1])).sum(axis=1)
-    return float(np.median(cross / np.maximum(np.sqrt(power[1:] * power[:-1]), _LEAST)))
+    return float(median(cross / np.maximum(np.sqrt(power[1:] * power[:-1]), _LEAST)))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from mri_pipeline.core.robust import median
 from mri_pipeline.core.spatial import BoolArray
 from qc.planes import gradient
 from qc.slices.stack import SliceStack
@@ -75,7 +76,7 @@ def _edge_spectrum(
     plane: NDArray[np.float32], inside: BoolArray, weight: NDArray[np.float32]
 ) -> NDArray[np.complex64]:
     edges = gradient(ndimage.gaussian_filter(plane, _EDGE_PIXELS))
-    usual = float(np.median(edges[inside])) if inside.any() else 0.0
+    usual = float(median(edges[inside])) if inside.any() else 0.0
     edges = np.log1p(edges / max(usual, _LEAST))
     mean = float((edges * weight).sum() / max(float(weight.sum()), _LEAST))
     return np.asarray(fft.rfft2((edges - mean) * weight))

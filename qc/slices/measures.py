@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.robust import median
 from qc.slices.coherence import coherence_ratio
 from qc.slices.displacement import against_neighbours, displacements_mm
 from qc.slices.stack import MIN_SLICES, SliceStack
@@ -73,7 +74,7 @@ def measure_slices(stack: SliceStack) -> SliceMeasures:
     differences = _measured(signs[:, None] * shifts)
     known = _measured(logs)
     doubled = neighbour_differences(stack)
-    alternating = _measured(signs * logs - signs * np.median(known)) if known.size else known
+    alternating = _measured(signs * logs - signs * median(known)) if known.size else known
     return SliceMeasures(
         displacement_mm=float(displacements.max()) if displacements.size else None,
         interleave_mm=float(np.hypot(*differences.mean(axis=0))) if differences.size else None,
@@ -106,7 +107,7 @@ def log_ratios(stack: SliceStack) -> NDArray[np.float64]:
         mean = (stack.data[i - 1] + stack.data[i + 1]) / 2
         used = stack.inside[i] & (mean > 0)
         enough = np.count_nonzero(used) >= _MIN_VOXELS
-        ratio = float(np.median(stack.data[i][used] / mean[used])) if enough else np.nan
+        ratio = float(median(stack.data[i][used] / mean[used])) if enough else np.nan
         found.append(np.log(np.maximum(ratio, 1e-3)))
     return np.array(found)
 
@@ -143,7 +144,7 @@ def _relative_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -
     """Median difference of two slices, each relative to its own median; NaN if they have too few voxels."""
     if one.size < _MIN_VOXELS:
         return float("nan")
-    usual_one, usual_other = np.median(one), np.median(other)
+    usual_one, usual_other = median(one), median(other)
     if min(usual_one, usual_other) <= 0:
         return float("nan")
-    return float(np.median(np.abs(one / usual_one - other / usual_other)))
+    return float(median(np.abs(one / usual_one - other / usual_other)))

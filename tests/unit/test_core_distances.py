@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mri_pipeline.core.distances import deeper_than, depth_within, depths_within, distance_to
+from mri_pipeline.core.distances import (
+    ROUNDING_MM,
+    deeper_than,
+    depth_within,
+    depths_within,
+    distance_to,
+    within_reach,
+)
 
 SPACINGS = [(1.0, 1.0, 1.0), (0.72, 0.9, 3.0)]
 
@@ -71,3 +78,18 @@ def test_deeper_voxels_are_those_of_scipy(shape, depth, spacing):
     else:
         expected = ndimage.distance_transform_edt(mask, sampling=spacing) > depth
     assert np.array_equal(deeper_than(mask, depth, spacing), expected)
+
+
+@pytest.mark.parametrize("spacing", [(0.9, 1.0, 3.0), (2.0, 2.0, 2.0), (3.0, 5.0, 0.7), (1.0 + 1e-7, 1.0, 1.0)])
+@pytest.mark.parametrize("reach", [0.5, 2.0, 6.0])
+def test_voxels_within_reach_are_those_of_scipy_and_of_the_rounded_distance(reach, spacing):
+    mask = np.random.default_rng(9).random((20, 31, 18)) > 0.995
+    assert np.array_equal(
+        within_reach(mask, reach, spacing), ndimage.distance_transform_edt(~mask, sampling=spacing) <= reach
+    )
+    assert np.array_equal(within_reach(mask, reach + ROUNDING_MM, spacing), distance_to(mask, spacing) <= reach)
+    assert np.array_equal(deeper_than(~mask, reach - ROUNDING_MM, spacing), depth_within(~mask, spacing) >= reach)
+
+
+def test_nothing_is_within_reach_of_an_empty_mask():
+    assert not within_reach(np.zeros((4, 5, 6), dtype=bool), 3.0, (1.0, 1.0, 1.0)).any()

@@ -7,8 +7,8 @@ from functools import cache, cached_property
 from typing import Final
 
 import numpy as np
-from scipy import ndimage
 
+from mri_pipeline.core.holes import filled
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.io.packaged import packaged
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
@@ -47,7 +47,7 @@ class Template:
     @cached_property
     def brain(self) -> LabelImage:
         """Brain mask: parenchyma and ventricles. The T1 above zero, with holes filled."""
-        return LabelImage(ndimage.binary_fill_holes(self.t1.data > 0), self.t1.grid)
+        return LabelImage(filled(self.t1.data > 0), self.t1.grid)
 
     def coarse(self, name: str, block_mm: int) -> Image:
         """Block means of a map.

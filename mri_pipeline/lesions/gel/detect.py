@@ -15,15 +15,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents, connected_parts
+from mri_pipeline.core.distances import within_reach
+from mri_pipeline.core.holes import filled
 from mri_pipeline.core.io.priors import GEL_NODES_FILE, load_model
 from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.robust import median, quantile
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import VisitImages
 from mri_pipeline.lesions.components import label_lesions
@@ -152,14 +154,14 @@ def with_enhancing(
 
 def _filled(lesions: BoolArray, grid: Grid) -> BoolArray:
     """Fill enclosed holes. The top and bottom of a ring lie between thick slices, which are filled one by one."""
-    filled = np.asarray(ndimage.binary_fill_holes(lesions), dtype=bool)
+    whole = filled(lesions)
     through = int(np.argmax(grid.spacing_mm))
     in_plane = max(s for axis, s in enumerate(grid.spacing_mm) if axis != through)
     if grid.spacing_mm[through] >= METHOD.gel_nodes.thick_slices * in_plane:
-        slices = np.moveaxis(filled, through, 0)  # a view
+        slices = np.moveaxis(whole, through, 0)  # a view
         for index in np.flatnonzero(slices.any(axis=(1, 2))):
-            slices[index] = ndimage.binary_fill_holes(slices[index])
-    return filled
+            slices[index] = filled(slices[index])
+    return whole
 
 
 def _further(
@@ -227,11 +229,11 @@ def _candidate(
     grid, where, voxels = evidence.grid, piece.where, piece.voxels
     points = points_mm_of(piece, grid)
     volume = len(points) * grid.voxel_volume_mm3
-    enhancement = float(np.quantile(evidence.enhancement[where][voxels], settings.upper_quantile))
+    enhancement = float(quantile(evidence.enhancement[where][voxels], settings.upper_quantile))
     features = GelFeatures(
         size=volume / rules.gel_min_volume_mm3,
         own_share=own_share,
-        depth_mm=float(np.median(evidence.depth_mm[where][voxels])),
+        depth_mm=float(median(evidence.depth_mm[where][voxels])),
         fluid_share=float(evidence.fluid[where][voxels].mean()),
         lesion_share=float(evidence.t2_lesions[where][voxels].mean()),
     )
@@ -245,7 +247,7 @@ def _candidate(
         GelReason.IN_FLUID: features.fluid_share > settings.fluid_share,
     }
     if not any(rules_broken.values()):  # the expensive rules
-        near = ndimage.distance_transform_edt(~voxels, sampling=grid.spacing_mm) <= settings.surround_mm
+        near = within_reach(voxels, settings.surround_mm, grid.spacing_mm)
         white_matter = float(evidence.white_matter[where][near].mean())
         rules_broken[GelReason.NOT_IN_WHITE_MATTER] = (
             white_matter < settings.white_matter_share and features.lesion_share < 0.5

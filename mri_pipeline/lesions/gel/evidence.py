@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.distances import deeper_than, depth_within
+from mri_pipeline.core.distances import ROUNDING_MM, depth_within, within_reach
+from mri_pipeline.core.holes import filled
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
-from mri_pipeline.core.robust import robust_spread
+from mri_pipeline.core.robust import median, quantile, robust_spread
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.t2.features import smoothed, standardised, surround
@@ -120,9 +120,9 @@ def _normal_change(pre: FloatArray, change: FloatArray, visit: VisitImages, tiss
     for part in (tissue.white_matter, tissue.grey_matter, tissue.csf):
         sure = visit.brain.mask & (part.data > _MAPS.sure)
         if np.count_nonzero(sure) >= _LEAST_VOXELS:
-            gain = float(np.median(change[sure]))
+            gain = float(median(change[sure]))
             expected += np.float32(gain) * smoothed(part.data, visit.grid, _MAPS.smoothing_mm)
-            levels.append((float(np.median(pre[sure])), gain))
+            levels.append((float(median(pre[sure])), gain))
     if not levels:
         return expected
     before, gains = zip(*sorted(levels), strict=True)
@@ -156,7 +156,7 @@ def gel_evidence(
     level = smoothed(flair.data, grid, _MAPS.smoothing_mm)
     mixed = (level < _MAPS.mixed_flair) & (tissue.csf.data > _MAPS.fluid_csf)
     fluid = brain & ((level < _MAPS.fluid_flair) | mixed)
-    fluid &= ~ndimage.binary_fill_holes(t2_mask.mask)  # the cavity of a lesion is neither choroid plexus nor flow
+    fluid &= ~filled(t2_mask.mask)  # the cavity of a lesion is neither choroid plexus nor flow
     return GelEvidence(
         grid=grid,
         enhancement=enhancement,
@@ -164,7 +164,7 @@ def gel_evidence(
         compared=Contrast.T1W in visit.contrasts,
         t2_lesions=t2_mask.mask,
         correlate=t2_mask.mask | _bright(visit, tissue, settings),
-        fluid=~deeper_than(~fluid, settings.fluid_reach_mm, grid.spacing_mm),
+        fluid=within_reach(fluid, settings.fluid_reach_mm + ROUNDING_MM, grid.spacing_mm),
         depth_mm=depth_within(brain, grid.spacing_mm),
         white_matter=tissue.white_matter.data,
     )
@@ -179,7 +179,7 @@ def _bright(visit: VisitImages, tissue: TissueMaps, settings: GelSettings) -> Bo
     """
     flair = _deviation(Contrast.FLAIR, visit, tissue)
     grey = flair[visit.brain.mask & (tissue.grey_matter.data > _MAPS.sure)]
-    above = float(np.quantile(grey, _MAPS.grey_quantile)) + settings.above_grey_matter if grey.size else 0.0
+    above = float(quantile(grey, _MAPS.grey_quantile)) + settings.above_grey_matter if grey.size else 0.0
     white = smoothed(tissue.white_matter.data, visit.grid, _MAPS.smoothing_mm)
     least = settings.flair_correlate
     bright = flair > least + (1.0 - white) * max(above - least, 0.0)

@@ -16,8 +16,10 @@ from scipy import ndimage
 from mri_pipeline.core.boxes import widened
 from mri_pipeline.core.components import ConnectedComponents, structure
 from mri_pipeline.core.crop import Crop
+from mri_pipeline.core.distances import within_reach
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
+from mri_pipeline.core.robust import quantile
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid
 
 _NODES = METHOD.gel_nodes
@@ -154,6 +156,6 @@ def _to_half_height(
     settings: GelSettings,
 ) -> BoolArray:
     """A node and the connected voxels within `reach_mm` above half of its peak."""
-    bright = values >= settings.edge_share * float(np.quantile(values[node], settings.upper_quantile))
-    near = ndimage.distance_transform_edt(~node, sampling=spacing_mm) <= _NODES.reach_mm
+    bright = values >= settings.edge_share * float(quantile(values[node], settings.upper_quantile))
+    near = within_reach(node, _NODES.reach_mm, spacing_mm)
     return np.asarray(ndimage.binary_propagation(node, structure(3), mask=node | (bright & near & ~closed)))

@@ -13,8 +13,10 @@ from skimage.graph import MCP_Geometric
 
 from mri_pipeline.core.boxes import Box, widened_box
 from mri_pipeline.core.components import connected_parts, structure
+from mri_pipeline.core.distances import within_reach
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.robust import quantile
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid
 from mri_pipeline.lesions.gel.evidence import GelEvidence
 
@@ -88,7 +90,7 @@ def to_border(piece: Piece, enhancement: FloatArray, settings: GelSettings) -> P
     Piece
     """
     values = enhancement[piece.where]
-    top = float(np.quantile(values[piece.voxels], settings.upper_quantile))
+    top = float(quantile(values[piece.voxels], settings.upper_quantile))
     return replace(
         piece, voxels=piece.voxels & (values >= max(settings.edge_share * top, settings.least_enhancement))
     )
@@ -142,10 +144,7 @@ def own_share_of(piece: Piece, evidence: GelEvidence, settings: GelSettings) -> 
     """
     values = evidence.enhancement[piece.where]
     alike = values >= values[piece.voxels].min()
-    near = (
-        ndimage.distance_transform_edt(~piece.voxels, sampling=evidence.grid.spacing_mm)
-        <= settings.vessel_reach_mm
-    )
+    near = within_reach(piece.voxels, settings.vessel_reach_mm, evidence.grid.spacing_mm)
     connected = ndimage.binary_propagation(piece.voxels, structure(3), mask=alike & near | piece.voxels)
     return float(np.count_nonzero(piece.voxels) / np.count_nonzero(connected))
 

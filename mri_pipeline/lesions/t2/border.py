@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.boxes import widened_box
 from mri_pipeline.core.components import ConnectedComponents, connected_parts, structure
-from mri_pipeline.core.distances import distance_to
+from mri_pipeline.core.distances import ROUNDING_MM, within_reach
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, Grid
 
@@ -80,7 +80,7 @@ def to_border(found: BoolArray, bright: BoolArray, grid: Grid, *, reach_mm: floa
     ndarray of bool, shape (x, y, z)
         Empty if `found` is.
     """
-    near = distance_to(found, grid.spacing_mm) <= reach_mm
+    near = within_reach(found, reach_mm + ROUNDING_MM, grid.spacing_mm)
     return np.asarray(ndimage.binary_propagation(found, structure(3), mask=found | (bright & near)))
 
 
@@ -114,7 +114,7 @@ def small_to_half_height(
         lesion, values = labels[where] == number, brightness[where]
         if np.count_nonzero(lesion) * grid.voxel_volume_mm3 >= small_mm3:
             continue
-        near = ndimage.distance_transform_edt(~lesion, sampling=grid.spacing_mm) <= reach_mm
+        near = within_reach(lesion, reach_mm, grid.spacing_mm)
         high = values > float(values[lesion].max()) / 2  # white matter is 0
         grown[where] |= ndimage.binary_propagation(lesion, structure(3), mask=lesion | (high & near))
     return grown

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.crop import Crop
-from mri_pipeline.core.distances import depths_within
+from mri_pipeline.core.distances import ROUNDING_MM, deeper_than
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
@@ -88,7 +88,8 @@ def proven_lesions(
     crop = Crop.around([brain.mask for brain in brains], white_matter.grid)
     smooth = [SmoothFlair.of(crop.image(flair)) for flair in flairs]
     scanned = [crop.labels(brain).mask for brain in brains]
-    inner = [depth >= METHOD.t2_evidence.edge_mm for depth in depths_within(scanned, crop.inner.spacing_mm)]
+    edge_mm = METHOD.t2_evidence.edge_mm - ROUNDING_MM
+    inner = [deeper_than(mask, edge_mm, crop.inner.spacing_mm) for mask in scanned]
     contrast = [np.ascontiguousarray(crop.image(image).data) for image in contrasts]
     lesions = [crop.labels(mask).mask for mask in known]
     white, places = crop.image(white_matter), np.zeros(crop.inner.shape, dtype=bool)

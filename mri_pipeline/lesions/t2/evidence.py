@@ -10,6 +10,7 @@ import numpy as np
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.distances import depths_within
 from mri_pipeline.core.method.t2.segmentation import T2Settings
+from mri_pipeline.core.robust import quantile
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.t2.features import Evidence, evidence_of
@@ -91,7 +92,7 @@ def patient_threshold(evidence: Evidence, tissue: TissueMaps, settings: T2Settin
         In standard deviations of white matter. The second value is 0 if there is no definitely bright voxel.
     """
     sure = (evidence.score > settings.sure_score) & (tissue.lesion_prior.data > settings.likely_prior)
-    brightness = float(np.quantile(evidence.score[sure], settings.upper_quantile)) if sure.any() else 0.0
+    brightness = float(quantile(evidence.score[sure], settings.upper_quantile)) if sure.any() else 0.0
     return max(
         evidence.grey_flair + settings.above_grey_matter,
         settings.lesion_share * brightness,

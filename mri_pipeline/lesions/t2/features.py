@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.method import METHOD
-from mri_pipeline.core.robust import MAD_TO_SIGMA, robust_spread
+from mri_pipeline.core.robust import MAD_TO_SIGMA, median, quantile, robust_spread
 from mri_pipeline.core.spatial import FloatArray, Grid, Image
 from mri_pipeline.core.visits import Contrast, VisitImages
 
@@ -180,7 +180,7 @@ def evidence_of(
         darkest=ndimage.minimum_filter(fine, reach),
         t1=dark,
         depth_mm=depth_mm,
-        grey_flair=float(np.quantile(fine[grey], _EVIDENCE.grey_quantile)) if known else 0.0,
+        grey_flair=float(quantile(fine[grey], _EVIDENCE.grey_quantile)) if known else 0.0,
         grey_t1=_median(dark[grey]) if dark is not None else 0.0,
     )
 
@@ -198,7 +198,7 @@ def _t1(visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32] | None:
 def _median(values: FloatArray) -> float:
     """Median of the finite values; 0 if there is none."""
     known = values[np.isfinite(values)]
-    return float(np.median(known)) if known.size else 0.0
+    return float(median(known)) if known.size else 0.0
 
 
 def standardised(image: Image, visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:
@@ -244,13 +244,13 @@ def mode_and_spread(values: FloatArray) -> tuple[float, float]:
         Mode and standard deviation.
     """
     middle = _mode(values)
-    return middle, MAD_TO_SIGMA * float(np.median(middle - values[values <= middle]))
+    return middle, MAD_TO_SIGMA * float(median(middle - values[values <= middle]))
 
 
 def _mode(values: FloatArray) -> float:
     """Peak of the histogram after smoothing by a third of the spread."""
-    median = float(np.median(values))
-    spread = max(robust_spread(values, median), _LEAST_SPREAD)
-    counts, edges = np.histogram(values, 8 * _BINS_PER_SPREAD, (median - 4 * spread, median + 4 * spread))
+    middle = float(median(values))
+    spread = max(robust_spread(values, middle), _LEAST_SPREAD)
+    counts, edges = np.histogram(values, 8 * _BINS_PER_SPREAD, (middle - 4 * spread, middle + 4 * spread))
     peak = int(ndimage.gaussian_filter1d(counts.astype(float), _MODE_WIDTH * _BINS_PER_SPREAD).argmax())
     return float(edges[peak] + edges[peak + 1]) / 2

@@ -17,6 +17,7 @@ from mri_pipeline.core.anatomy import LOCATION_LABELS, Location, TissueMaps
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.distances import depth_within
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import median
 from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
 
@@ -156,4 +157,4 @@ def _levels(
     grey = in_fov & (tissue.grey_matter.data > SURE_TISSUE)
     if not csf.any() or not grey.any():
         return None
-    return float(np.median(data[grey])), float(np.median(data[csf]))
+    return float(median(data[grey])), float(median(data[csf]))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mri_pipeline.core.method import METHOD
-from mri_pipeline.core.robust import robust_spread
+from mri_pipeline.core.robust import median, robust_spread
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.lesions.t2.features import smoothed
 
@@ -68,7 +68,7 @@ def _likeness(one: FloatArray, other: FloatArray, both: BoolArray) -> FloatArray
     if not both.any():
         return np.zeros(one.shape)
     difference = one - other
-    difference -= np.median(difference[both])
+    difference -= median(difference[both])
     noise = max(robust_spread(difference[both], centre=0.0), _LEAST_NOISE)
     return np.asarray(np.exp(-0.5 * (difference / (_WIDTH * noise)) ** 2) * both)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.records import SubjectResult
+from mri_pipeline.core.robust import percentile
 from mri_pipeline.core.spatial import FloatArray, Image
 
 BLUE, ORANGE, PURPLE, GREY = "#0072B2", "#D55E00", "#AA4488", "#666666"
@@ -39,7 +40,7 @@ def plane_points(image: Image) -> list[FloatArray]:
         Axial, coronal and sagittal, as displayed: radiological, superior and anterior up.
     """
     shown = image.reoriented("LAS")
-    bright = shown.data > 0.3 * float(np.percentile(shown.data, 98))
+    bright = shown.data > 0.3 * float(percentile(shown.data, 98))
     if not bright.any():
         bright = np.ones(shown.grid.shape, dtype=bool)
     used = [np.flatnonzero(bright.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
@@ -106,7 +107,7 @@ def overlay(reference: Image, other: Image) -> tuple[str, float]:
     """
     points = plane_points(reference)
     pairs = [(sample(reference, p), sample(other, p)) for p in points]
-    highs = [float(np.percentile(np.concatenate([pair[i].ravel() for pair in pairs]), 99.5)) for i in (0, 1)]
+    highs = [float(percentile(np.concatenate([pair[i].ravel() for pair in pairs]), 99.5)) for i in (0, 1)]
     tall = max(p.shape[0] for p in points)
     tiles = []
     for red, cyan in pairs:

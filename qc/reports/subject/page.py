@@ -24,6 +24,7 @@ from mri_pipeline.core.records import (
     SubjectResult,
     VisitCounts,
 )
+from mri_pipeline.core.robust import median, percentile
 from mri_pipeline.core.visits import Contrast
 from qc.registration import all_qc_flags
 from qc.reports.activity import activity_rows, totals
@@ -206,8 +207,8 @@ def _window(visits: Sequence[VisitReport], contrast: Contrast) -> tuple[float, f
     if not values:
         return 0.0, 1.0
     few = [v[:: max(1, v.size // 50_000)] for v in values]
-    low = float(np.median([np.percentile(v, 1) for v in few]))
-    high = float(np.median([min(np.percentile(v, 99.7), _BRIGHTEST * np.median(v)) for v in few]))
+    low = float(np.median([percentile(v, 1) for v in few]))
+    high = float(np.median([min(percentile(v, 99.7), _BRIGHTEST * median(v)) for v in few]))
     return (low, high) if high > low else (low, low + 1)
 
 
