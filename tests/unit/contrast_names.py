@@ -88,6 +88,7 @@ SILENT = (
 )  # fmt: skip
 
 AGENT_NOT_GIVEN = (
+    "keins", "KM: keins", "keinerlei", "nope", "nullo", "nulla", "brak", "nem",
     "", " ", "NO", "NONE", "N", "0", "NATIVE", "nativ", "WITHOUT", "OHNE", "SANS", "NULL", "N/A", "-", "--",
     "no contrast",
     "No", "n.a.", "kein", "keine", "kein KM", "ohne KM", "sin contraste", "senza mdc", "geen",
@@ -114,6 +115,7 @@ DENIED = (
     # German
     "T1 keinen Kontrast", "T1 keiner KM-Gabe", "T1 ohne das KM", "T1 KM nicht verabreicht", "T1 KM nicht gegeben fs",
     "T1 KM nein fs", "T1 KM-Gabe nicht erfolgt", "T1 KM=0 tra", "T1 KM: nein tra", "T1_KM_nein_3D",
+    "T1 KM keins", "KM: keins", "T1 KM (keins) tra",
     "T1 ohne jegliches KM", "T1 vor dem KM",
     # French
     "T1 aucune injection", "T1 sans aucune injection", "T1 avant l'injection de gado", "T1 gado: non",
