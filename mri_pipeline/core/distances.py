@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_pipeline.core.boxes import widened_box
 from mri_pipeline.core.spatial import BoolArray
 
 _DECIMALS: Final = 4
@@ -76,7 +77,14 @@ def depth_within(mask: BoolArray, spacing_mm: tuple[float, ...]) -> NDArray[np.f
     >>> depth_within(np.array([[[0, 1, 1]]]) > 0, (1.0, 1.0, 2.0)).tolist()
     [[[0.0, 2.0, 4.0]]]
     """
-    return distance_to(~mask, spacing_mm)
+    if not mask.any() or mask.all():
+        return distance_to(~mask, spacing_mm)
+    used = (np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
+    box = tuple(slice(int(found[0]), int(found[-1]) + 1) for found in used)
+    box = widened_box(box, (1, 1, 1), mask.shape)  # holds the nearest voxel outside of the mask
+    depth = np.zeros(mask.shape, dtype=np.float32)
+    depth[box] = distance_to(~mask[box], spacing_mm)
+    return depth
 
 
 def depths_within(masks: Sequence[BoolArray], spacing_mm: tuple[float, ...]) -> list[NDArray[np.float32]]:

@@ -92,3 +92,10 @@ def test_voxels_within_reach_are_those_of_scipy_and_of_the_rounded_distance(reac
 
 def test_nothing_is_within_reach_of_an_empty_mask():
     assert not within_reach(np.zeros((4, 5, 6), dtype=bool), 3.0, (1.0, 1.0, 1.0)).any()
+
+
+@pytest.mark.parametrize("centre", [(7.0, 8.0, 6.0), (0.0, 8.0, 12.0)])
+def test_the_depth_is_measured_in_the_box_of_the_mask_as_in_the_whole_grid(centre):
+    ball = np.linalg.norm(np.indices((16, 18, 13)) - np.reshape(centre, (3, 1, 1, 1)), axis=0) < 5
+    ball[tuple(int(c) for c in centre)] = False
+    assert np.array_equal(depth_within(ball, (0.9, 1.0, 3.0)), distance_to(~ball, (0.9, 1.0, 3.0)))
