@@ -82,7 +82,7 @@ def spread(values: Values) -> float:
     """
     values = np.asarray(values, dtype=float)
     distances = values - median(values)
-    return MAD_TO_SD * float(median(np.abs(distances, out=distances)))
+    return MAD_TO_SD * float(median(np.abs(distances, out=distances), reorder=True))
 
 
 def cjv(white: Values, grey: Values) -> float | None:
@@ -173,7 +173,7 @@ def fber(head: Values, air: Values) -> float | None:
 
 
 def _median_energy(values: Values) -> float:
-    return float(median(np.square(values)))
+    return float(median(np.square(values), reorder=True))
 
 
 def wm2max(data: Values, white: Values) -> float | None:

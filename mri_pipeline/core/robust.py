@@ -23,13 +23,15 @@ _UPPER_HALF: Final = 0.5
 """Share of the distance between two values from which NumPy interpolates from the upper one."""
 
 
-def median(values: NDArray[Any]) -> np.floating[Any]:
+def median(values: NDArray[Any], *, reorder: bool = False) -> np.floating[Any]:
     """Median of all values.
 
     Parameters
     ----------
     values : ndarray
         Any shape.
+    reorder : bool
+        True if the values may be reordered, which saves a copy.
 
     Returns
     -------
@@ -43,7 +45,8 @@ def median(values: NDArray[Any]) -> np.floating[Any]:
     """
     if values.dtype not in _SELECTED or not values.size:
         return cast("np.floating[Any]", np.median(values))
-    below, above = _around(values.flatten(order="K"), (values.size - 1) / 2)
+    selected = values.ravel(order="K") if reorder else values.flatten(order="K")
+    below, above = _around(selected, (values.size - 1) / 2)
     return cast("np.floating[Any]", below if values.size % 2 else (below + above) / 2)
 
 
@@ -149,4 +152,4 @@ def robust_spread(values: NDArray[Any], centre: float | None = None) -> float:
     2.9652
     """
     middle = median(values) if centre is None else centre
-    return MAD_TO_SIGMA * float(median(np.abs(values - middle)))
+    return MAD_TO_SIGMA * float(median(np.abs(values - middle), reorder=True))

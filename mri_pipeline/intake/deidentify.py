@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +262,7 @@ def deidentified(original: Dataset, blinding: Blinding) -> Dataset:
 
 def _allowed(original: Dataset, blinding: Blinding) -> Dataset:
     clean = Dataset()
-    for tag in [stored.tag for stored in original.elements()]:  # iteration of a data set converts every element
+    for tag in list(original.keys()):  # iteration of a data set converts every element
         keyword = _COPIED.get(int(tag))
         if keyword is None:
             continue
@@ -326,6 +327,7 @@ def _move_dates(original: Dataset, clean: Dataset, shift: dt.timedelta) -> None:
         clean.ContrastBolusStartTime = start.strftime("%H%M%S.%f")
 
 
+@lru_cache(maxsize=1024)
 def _moment(date: str, time: str, shift: dt.timedelta) -> dt.datetime | None:
     digits = re.match(r"\d{0,6}", time)
     clock = (digits.group() if digits else "").ljust(6, "0")

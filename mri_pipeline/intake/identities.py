@@ -134,26 +134,31 @@ def original_identities(dataset: Dataset, code: str) -> frozenset[str]:
     >>> sorted(original_identities(dataset, "AB12"))
     ['12-3456', '1^2^3^4^5^6', 'LI^NA', 'NA^LI']
     """
-    words = identity_words()
-    device = _words(
-        f"{dataset.get('Manufacturer', '')} {dataset.get('ManufacturerModelName', '')}", _SHORTEST_PART
-    )
-    model = letters_of(str(dataset.get("ManufacturerModelName", "")).upper())
+    maker, model = (str(dataset.get(keyword, "")).upper() for keyword in ("Manufacturer", "ManufacturerModelName"))
     found: set[str] = set()
     for keyword, is_name, value in _values(dataset):
-        text = unicodedata.normalize("NFC", str(value)).strip(" ^").upper()
-        of_patient = Tag(tag_for_keyword(keyword) or 0).group == _PATIENT and keyword not in _BESIDE_PATIENT
-        shortest = MIN_LENGTH if of_patient else _SHORTEST_PART
-        forms = {text} if re.fullmatch(r"[\d.]+", text) else {text} | _words(text, shortest)
-        forms |= _name_forms(text, shortest) if is_name else set() if keyword in _WHOLE else _number_forms(text)
-        if not of_patient:
-            forms = {form for form in forms if not _is_generic(form, text, keyword, words, is_name=is_name)}
+        forms = _forms_of(keyword, str(value), is_name=is_name)
         # a station or a room is often named after the model, which is kept
         if keyword in _OF_THE_DEVICE:
-            forms = {form for form in forms - device if letters_of(form) != model}
+            device = _words(f"{maker} {model}", _SHORTEST_PART)
+            forms = frozenset(form for form in forms - device if letters_of(form) != letters_of(model))
         found |= forms
-    common = words.common | {code.upper()}
+    common = identity_words().common | {code.upper()}
     return frozenset(text for text in found if length_of(text) >= MIN_LENGTH and text not in common)
+
+
+@lru_cache(maxsize=4096)
+def _forms_of(keyword: str, value: str, *, is_name: bool) -> frozenset[str]:
+    """Forms of a value in which it identifies. Cached: most values are those of the other files of a series."""
+    words = identity_words()
+    text = unicodedata.normalize("NFC", value).strip(" ^").upper()
+    of_patient = Tag(tag_for_keyword(keyword) or 0).group == _PATIENT and keyword not in _BESIDE_PATIENT
+    shortest = MIN_LENGTH if of_patient else _SHORTEST_PART
+    forms = {text} if re.fullmatch(r"[\d.]+", text) else {text} | _words(text, shortest)
+    forms |= _name_forms(text, shortest) if is_name else set() if keyword in _WHOLE else _number_forms(text)
+    if not of_patient:
+        forms = {form for form in forms if not _is_generic(form, text, keyword, words, is_name=is_name)}
+    return frozenset(forms)
 
 
 def _is_generic(form: str, value: str, keyword: str, words: IdentityWords, *, is_name: bool) -> bool:
@@ -277,7 +282,7 @@ def _number_forms(number: str) -> set[str]:
 
 def _values(dataset: Dataset) -> Iterator[tuple[str, bool, Any]]:
     """Keyword, whether it is the name of a person, and value of the identifying elements."""
-    for stored in list(dataset.elements()):  # not yet converted
+    for stored in list(dataset.values()):  # not yet converted, and not sorted
         if _is_harmless(stored):
             continue
         element = dataset[stored.tag]

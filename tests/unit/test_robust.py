@@ -62,6 +62,8 @@ def test_large_images(dtype: type[np.floating], size: int, levels: int) -> None:
     for percent in (0, 0.5, 5, 33, 99.95, 100):
         same(percentile(values, percent), np.percentile(values, percent))
     same(values, before)  # the image is not reordered
+    same(median(values, reorder=True), np.median(before))
+    same(np.sort(values), np.sort(before))
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 4), (1, 1), (2,)])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from scipy.stats import binomtest
-
 from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, SimulatedKind
 from mri_pipeline.lesions.insertion import PlannedLesion
 
@@ -31,6 +29,8 @@ def detection_rates(visit: str, found: Sequence[tuple[PlannedLesion, bool]]) -> 
     >>> every.contrast, strong.contrast, every.rate, round(every.low, 2), round(every.high, 2)
     (None, 0.4, 0.8, 0.49, 0.94)
     """
+    from scipy.stats import binomtest  # noqa: PLC0415 - 0.4 s and 30 MB, which a run without calibration does not need
+
     groups: dict[tuple[SimulatedKind, float | None, float], list[bool]] = {}
     for lesion, hit in found:
         for contrast in (None, lesion.contrast):
