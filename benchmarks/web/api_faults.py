@@ -31,7 +31,7 @@ from reading_centre.use_cases.uploads.waiting import WaitingUpload
 from reading_centre.web.access import COOKIE
 from reading_centre.web.app import create_app
 from tests.unit.office_trial import STAFF
-from tests.unit.reading_trial import decide, edit_protocol, lesions_but_no_holes, rows_of
+from tests.unit.reading_trial import decide, edit_protocol, lesions_but_no_holes
 from tests.unit.web_trial import PASSWORDS
 from tests.web.conftest import Room
 from tests.web.trial import write_browser_trial
@@ -75,12 +75,16 @@ def schema_of(trial: Trial, known: dict[str, list[str]]) -> dict[str, Any]:
 
 
 def dispute(trial: Trial, visits: int = 3) -> None:
-    """Enter two reads that disagree, of some visits: the adjudicator has cases, and the readers have the others."""
+    """Enter two reads that disagree, of the first visits: the adjudicator has cases, and the readers have the others.
+
+    The worklist is in random order, and a visit is compared when the previous one is read.
+    """
     edit_protocol(trial, "readers = 1", "readers = 2")
     first, second = (trial.root.parent / name for name in ("first", "second"))
     export_reads(trial.root, first)
     shutil.copytree(first, second)
-    codes = {row["reading_code"] for row in rows_of(first / "worklist.csv")[:visits]}
+    proposals = sorted(trial.reads.glob("*/wk*/proposed/proposal.json"))[:visits]
+    codes = {json.loads(path.read_bytes())["reading_code"] for path in proposals}
 
     def without_gel(code: str, row: dict[str, str]) -> str:
         return "reject" if row["type"] == "GEL" else lesions_but_no_holes(code, row)

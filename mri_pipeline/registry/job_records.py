@@ -13,7 +13,7 @@ from mri_pipeline.core.errors import UsageError
 MOST_ATTEMPTS: Final = 2
 """How often a job is started. A job that was interrupted more often fails."""
 MOST_ATTEMPTS_LONG: Final = 10
-"""The same of a long job. A run goes on from what was computed."""
+"""The same of the other jobs. A run goes on from what was computed, displayed images from those that are there."""
 WISHES: Final = "wishes"
 """Key of the wishes of a person in the outcome of a job."""
 
@@ -32,9 +32,11 @@ class JobKind(StrEnum):
     IMAGES = "displayed images"
 
 
-LONG: Final = frozenset({JobKind.RUN, JobKind.TABLES, JobKind.IMAGES})
-"""Jobs that may take hours. Another process does them, so that no upload waits for them."""
-SHORT: Final = frozenset(JobKind) - LONG
+LONG: Final = frozenset({JobKind.RUN, JobKind.TABLES})
+"""Jobs that may take hours. Another process does them, so that no upload waits for them. Tables wait for a run."""
+DISPLAY: Final = frozenset({JobKind.IMAGES})
+"""Jobs of the system for the readers. A third process does them: they change nothing that a run or tables need."""
+SHORT: Final = frozenset(JobKind) - LONG - DISPLAY
 """The other jobs."""
 
 
@@ -85,6 +87,7 @@ class Job:
     kind : JobKind
     state : JobState
     site, visit, subject, account, entry : str
+        `account` is empty for a job of the system.
     size_bytes : int
     created_at, started_at, ended_at : str
     attempts : int

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Engine, case, func, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.job_records import (
-    LONG,
     MOST_ATTEMPTS,
     MOST_ATTEMPTS_LONG,
+    SHORT,
     WISHES,
     Job,
     JobKind,
@@ -122,6 +122,26 @@ class Jobs:
             _audit(session, row, AuditAction.JOB_ORDERED, row.outcome)
             return _job(row)
 
+    def follow(self, kind: JobKind) -> Job:
+        """Enter a job of the system, unless one of its kind waits. One in progress may have passed what is new.
+
+        Parameters
+        ----------
+        kind : JobKind
+
+        Returns
+        -------
+        Job
+        """
+        waiting = select(JobRow).where(JobRow.kind == kind.value, JobRow.state == JobState.WAITING.value).limit(1)
+        with writing(self._engine) as session:
+            row = session.scalar(waiting)
+            if row is None:
+                row = _row(kind, JobState.WAITING, account="", site="", visit="")
+                session.add(row)
+                _audit(session, row, AuditAction.JOB_ORDERED)
+            return _job(row)
+
     def submit(self, code: str) -> None:
         """Order the check of an upload of which everything was received. A second call changes nothing.
 
@@ -187,7 +207,7 @@ class Jobs:
         Parameters
         ----------
         kinds : collection of JobKind
-            `SHORT` or `LONG`.
+            `SHORT`, `LONG` or `DISPLAY`.
 
         Returns
         -------
@@ -199,15 +219,15 @@ class Jobs:
             return bool(session.scalar(of_kinds))
 
     def take(self, kinds: Collection[JobKind]) -> Job | None:
-        """Start the oldest waiting job; displayed images come last.
+        """Start the oldest waiting job.
 
         Only one process takes jobs of these kinds. A job that is marked as running was therefore interrupted: it waits
-        again, or fails after `MOST_ATTEMPTS` (a job of `LONG` after `MOST_ATTEMPTS_LONG`).
+        again, or fails after `MOST_ATTEMPTS` (a job not of `SHORT` after `MOST_ATTEMPTS_LONG`).
 
         Parameters
         ----------
         kinds : collection of JobKind
-            `SHORT` or `LONG`.
+            `SHORT`, `LONG` or `DISPLAY`.
 
         Returns
         -------
@@ -216,13 +236,12 @@ class Jobs:
         with writing(self._engine) as session:
             of_kinds = select(JobRow).where(JobRow.kind.in_(kinds))
             for row in session.scalars(of_kinds.where(JobRow.state == JobState.RUNNING.value)):
-                if row.attempts < (MOST_ATTEMPTS_LONG if row.kind in LONG else MOST_ATTEMPTS):
+                if row.attempts < (MOST_ATTEMPTS if row.kind in SHORT else MOST_ATTEMPTS_LONG):
                     row.state = JobState.WAITING.value
                 else:
                     _end(session, row, JobState.FAILED, _UPLOAD_INTERRUPTED if row.size_bytes else _INTERRUPTED)
             waiting = of_kinds.where(JobRow.state == JobState.WAITING.value)
-            last = case((JobRow.kind == JobKind.IMAGES.value, 1), else_=0)
-            taken = session.scalar(waiting.order_by(last, JobRow.created_at, JobRow.code).limit(1))
+            taken = session.scalar(waiting.order_by(JobRow.created_at, JobRow.code).limit(1))
             if taken is None:
                 return None
             taken.state, taken.started_at = JobState.RUNNING.value, utc_now()

@@ -15,7 +15,7 @@ from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import IdentityError, UsageError
 from mri_pipeline.intake.quarantined import QuarantineEntry
 from mri_pipeline.registry import ScanState
-from mri_pipeline.registry.job_records import LONG, Job, JobKind, JobState, new_code
+from mri_pipeline.registry.job_records import DISPLAY, LONG, Job, JobKind, JobState, new_code
 from reading_centre.use_cases.tables.release import list_releases
 from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report
 from reading_centre.use_cases.uploads.jobs import lane_of
@@ -169,7 +169,7 @@ def _analysis(request: Request) -> Response:
     return page(
         request, "analysis",
         waiting=scans[ScanState.RECEIVED], failed=scans[ScanState.FAILED], analysed=scans[ScanState.ANALYSED],
-        tables=_written_tables(request), jobs=room.registry.jobs.latest(kinds=LONG, most=10),
+        tables=_written_tables(request), jobs=room.registry.jobs.latest(kinds=LONG | DISPLAY, most=10),
         releases=list_releases(room.registry), busy={job.kind.value for job in room.registry.jobs.not_ended()},
         may_order=user_of(request).role is Role.DATA_MANAGER,
     )  # fmt: skip

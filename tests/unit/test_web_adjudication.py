@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mri_pipeline.blinding.key import Sealed
@@ -389,17 +389,70 @@ def test_no_request_at_an_adjudication_is_answered_by_a_fault(opened_case):
         parts = {part: data.draw(st.just(value) | SEGMENT) for part, value in PARTS.items()}
         body = {"json": data.draw(OPERATION | BODY)} if data.draw(st.booleans()) else {"data": data.draw(FORM)}
         headers = {"X-Client": desk.tab} | data.draw(HEADERS)
+        before = state_of(room, desk)
         answer = desk.client.request(
             method, target_of(desk, path, **parts), headers=headers, **({} if method == "GET" else body)
         )
         assert answer.status_code < 500, answer.text
         statuses.add((method, answer.status_code))
-        assert desk.client.get(f"{desk.url}/case").status_code == 200
+        if method == "GET" or answer.status_code != 200:
+            assert state_of(room, desk) == before, (path, body)
 
     ask()
     assert {("GET", 200), ("POST", 422)} <= statuses
     desk.lease()
     take(desk, asked(desk)[0], "A")  # the case goes on
+
+
+def state_of(room, desk):
+    """What a request can change: the case as its reader sees it, its labels, its log, and the reads."""
+    code = desk.url.rsplit("/", 1)[1]
+    labels = {kind: desk.get(f"labels/{kind}").content for kind in ("T2", "GEL", "BH")}
+    return desk.case, labels, room.registry.assignments.edits(code), room.registry.subject(SUBJECT)
+
+
+FAULTY = st.sampled_from(["dropped", "unknown", [], {"x": 1}, "x y", -1, 2**40, 1.5])
+"""What is wrong at a field: it is left out, another one is added, or it has this value."""
+
+
+def test_no_malformed_request_is_carried_out(opened_case):
+    """Each request is one of the page with one fault. It is refused, and nothing of the adjudication has changed."""
+    room, desk = opened_case
+    desk.lease()
+    lesion, number = asked(desk)[0], desk.case["next_number"]
+    start = int(np.flatnonzero(desk.labels("T2").ravel(order="F") == 0)[0])
+    own = {"kind": lesion["kind"], "lesion": lesion["number"]}
+    requests = [
+        ("operations", {"number": number, "op": "decide", **own, "decision": "reject", "old": {}}),
+        ("operations", {"number": number, "op": "voxels", "kind": "T2", "runs": [[start, 1, 0, 1]]}),
+        ("operations", {"number": number, "op": "change", "lesion": 1, "change": "new", "old": None}),
+        ("operations", {"number": number, "op": "retype", **own, "to": "BH"}),
+        ("tools/fill", {"kind": "T2", "voxel": [1, 1, 1], "pane": "flair"}),
+        ("tools/split", dict(own)),
+        ("lease", {"client": desk.tab, "take_over": True}),
+        ("sign", {"login": "ADJ", "password": PASSWORDS["ADJ"], "seen": desk.get("summary").json()["seen"]}),
+    ]
+    before, statuses = state_of(room, desk), set()
+
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(request=st.sampled_from(requests), fault=FAULTY, data=st.data())
+    def ask(request, fault, data):
+        (path, body), field = request, data.draw(st.sampled_from(sorted(request[1])))
+        body = body | {"unknown" if fault == "unknown" else field: fault}
+        if fault == "dropped":
+            assume(field not in OPTIONAL)
+            del body[field]
+        status = desk.post(path, body).status_code
+        statuses.add(status)
+        assert 400 <= status < 500, (path, body)
+        assert state_of(room, desk) == before, (path, body)
+
+    ask()
+    assert {409, 422} <= statuses
+    take(desk, lesion, "A")  # the case goes on
+
+
+OPTIONAL = {"take_over", "login"}
 
 
 OPERATION = st.fixed_dictionaries(

@@ -10,6 +10,7 @@ import shutil
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Event
 from unittest import mock
 
 import pytest
@@ -20,13 +21,13 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol, parse_protocol
 from mri_pipeline.registry import Registry, ScannerFacts
 from mri_pipeline.registry.audit import AuditAction
-from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind, JobState
+from mri_pipeline.registry.job_records import LONG, MOST_ATTEMPTS_LONG, JobKind
 from reading_centre.use_cases.office.visits import site_overview, totals
 from reading_centre.use_cases.tables.trial_tables import WrittenTables
 from reading_centre.use_cases.trial.init import init_trial
 from reading_centre.use_cases.trial.roles import change_role, finish_roles
 from reading_centre.use_cases.uploads.dummy_run.report import acceptance_report
-from reading_centre.use_cases.uploads.jobs import Lane, do_jobs, lanes_with_work
+from reading_centre.use_cases.uploads.jobs import Lane, do_jobs, lane_of, lanes_with_work
 from reading_centre.use_cases.uploads.quarantine import show_quarantine
 from reading_centre.web.render import sentences
 from tests.unit.office_trial import BEGIN, NUMBERS, staff_accounts, write_office_trial
@@ -493,9 +494,20 @@ def test_runs_and_tables_are_ordered_and_done_by_a_process_of_their_own(room, ma
     states = {job.kind: (job.state, job.account) for job in room.registry.jobs.latest()}
     assert states == {
         "run": ("done", "DM"), "tables": ("failed", "DM"),  # no analysis has results
-        "displayed images": ("done", "DM"),
+        "displayed images": ("waiting", ""),
     }  # fmt: skip
+    assert lanes_with_work(room.trial, room.registry) == [Lane.DISPLAY]
+    do_jobs(room.trial.root, Lane.DISPLAY)
     assert [e.reader for e in room.registry.audit_entries("job failed")] == ["DM"]
+    ordered, ended = (
+        {e.details["kind"]: e.reader for e in room.registry.audit_entries(f"job {action}")}
+        for action in ("ordered", "ended")
+    )
+    assert ordered == {"run": "DM", "tables": "DM", "displayed images": ""}  # the system
+    assert ended == {"run": "DM", "displayed images": ""}
+    pages = {job.kind: f"/office/jobs/{job.code}" for job in room.registry.jobs.latest()}
+    assert "<dt>Person</dt><dd>system, " in manager.get(pages["displayed images"]).text
+    assert "<td>system</td>" in manager.get("/office/jobs").text
     assert manager.get("/office/analysis").text.count("/office/jobs/") >= 2
 
 
@@ -512,7 +524,7 @@ def test_a_run_ends_before_its_displayed_images_are_made(room, manager):
         mock.patch("reading_centre.use_cases.uploads.job_work.refresh_reports"),
         mock.patch("reading_centre.use_cases.uploads.job_work.prepare_images", prepare),
     ):
-        do_jobs(room.trial.root, Lane.LONG)
+        do_jobs(room.trial.root, Lane.LONG, lambda lane: do_jobs(room.trial.root, lane))
     assert seen == [{"run": "done", "displayed images": "running"}]
     assert ">done, 2 subjects failed<" in manager.get(page).text
     (images,) = [job for job in room.registry.jobs.latest() if job.kind == "displayed images"]
@@ -522,13 +534,40 @@ def test_a_run_ends_before_its_displayed_images_are_made(room, manager):
 
 def test_tables_and_a_later_run_do_not_wait_for_displayed_images(room):
     jobs = room.registry.jobs
-    for kind in (JobKind.IMAGES, JobKind.RUN, JobKind.TABLES):
-        jobs.order(kind, account="DM", once=True)
-    taken = []
-    while (job := jobs.take(LONG)) is not None:
-        jobs.end(job.code, JobState.DONE, {})
-        taken.append(job.kind)
-    assert (set(taken[:2]), taken[2]) == ({JobKind.RUN, JobKind.TABLES}, JobKind.IMAGES)
+    assert jobs.follow(JobKind.IMAGES) == jobs.follow(JobKind.IMAGES)
+    done, end = Event(), Event()
+
+    def prepare(_folder):
+        done.set()
+        assert end.wait(60)
+        return 0
+
+    jobs.order(JobKind.RUN, account="DM", wishes={"only_failed": False})
+    jobs.order(JobKind.TABLES, account="DM", wishes={"provisional": False})
+    with (
+        mock.patch("reading_centre.use_cases.uploads.job_work.prepare_images", prepare),
+        mock.patch("reading_centre.use_cases.analysis.run.run_trial", return_value=BATCH),
+        mock.patch("reading_centre.use_cases.uploads.job_work.refresh_reports"),
+        ThreadPoolExecutor(1) as other,
+    ):
+        display = other.submit(do_jobs, room.trial.root, Lane.DISPLAY)
+        try:
+            assert done.wait(60)
+            do_jobs(room.trial.root, Lane.LONG)
+            states = sorted((job.kind.value, job.state.value) for job in jobs.latest())
+        finally:
+            end.set()
+        display.result()
+    assert states == [
+        ("displayed images", "running"), ("displayed images", "waiting"),  # new visits may have been passed
+        ("run", "done"), ("tables", "failed"),  # no analysis has results
+    ]  # fmt: skip
+    assert {job.state for job in jobs.latest(kinds=Lane.DISPLAY.kinds)} == {"done"}
+
+
+def test_each_kind_of_job_has_one_lane():
+    assert sorted(kind for lane in Lane for kind in lane.kinds) == sorted(JobKind)
+    assert all(lane_of(kind) is lane for lane in Lane for kind in lane.kinds)
 
 
 def test_a_run_that_is_killed_after_the_order_of_its_images_orders_them_once(room, manager):
@@ -542,7 +581,7 @@ def test_a_run_that_is_killed_after_the_order_of_its_images_orders_them_once(roo
             do_jobs(room.trial.root, Lane.LONG)
         do_jobs(room.trial.root, Lane.LONG)
     assert sorted((job.kind.value, job.state.value) for job in room.registry.jobs.latest()) == [
-        ("displayed images", "done"), ("run", "done"),
+        ("displayed images", "waiting"), ("run", "done"),
     ]  # fmt: skip
 
 

@@ -1,10 +1,13 @@
 """Reading in the browser ends in the same read as export, import and lock; nothing that was answered is lost."""
 
 import json
+import os
 import re
 import shutil
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import count
 from threading import Thread
 from types import SimpleNamespace
 from unittest import mock
@@ -16,6 +19,7 @@ from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.anatomy import Location
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.records import ReadStatus, ScanStatus
@@ -28,10 +32,11 @@ from mri_pipeline.reading.operations import DecideOperation
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.reading.worklist_item import numbered_proposals
+from mri_pipeline.registry import Registry
 from mri_pipeline.registry.assignment_records import AssignmentState, Edit
 from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import utc_now
-from reading_centre.use_cases.reading import worklists
+from reading_centre.use_cases.reading import images, worklists
 from reading_centre.use_cases.reading.comparison import _analysed
 from reading_centre.use_cases.reading.export_reads import export_reads
 from reading_centre.use_cases.reading.images import CACHE, CaseImages
@@ -286,10 +291,70 @@ def test_the_images_of_a_locked_visit_stay_while_somebody_has_still_to_see_them(
     item = item_from_derivatives(trial.derivatives, SUBJECT, "wk04")
     with opened(trial) as registry:
         opener = Opener(trial, load_protocol(trial.protocol_file), registry)
-        files = opener.images_of(item.subject, item.visit).files()
+        files = opener.images_of(item.subject, item.visit, opener.shape(registry.state().subjects)).files()
     assert all(path.is_file() for path in files)
     prepare_images(trial.root)
     assert {path.is_file() for path in files} == {kept}
+
+
+def test_the_registry_is_read_once_for_all_visits(trial, room, monkeypatch):
+    (trial.work / CACHE).mkdir(parents=True)
+    read = mock.Mock(side_effect=Registry.state)
+    monkeypatch.setattr(Registry, "state", lambda registry: read(registry))  # noqa: PLW0108 - a method binds
+    assert prepare_images(trial.root) == 7
+    assert read.call_count == 1
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 40, 104])
+def test_a_killed_preparation_leaves_whole_images_alone_and_the_next_one_completes(trial, step):
+    """SIGKILL before, in and after the writing of an image: each image is there whole or not at all."""
+    (cache := trial.work / CACHE).mkdir(parents=True)
+    (cache / "of an earlier canvas").write_bytes(b"x")
+    assert killed_in_writing(step, lambda: prepare_images(trial.root))
+    left = {path.name: path.read_bytes() for path in cache.iterdir() if not path.name.endswith(".part")}
+    assert len(left) == 1 + (step + 1) // 3  # and the earlier one: nothing is removed before all images are there
+    assert prepare_images(trial.root) == 7
+    done = {path.name: path.read_bytes() for path in cache.iterdir()}
+    shutil.rmtree(cache)
+    cache.mkdir()
+    assert prepare_images(trial.root) == 7
+    whole = {path.name: path.read_bytes() for path in cache.iterdir()}
+    assert done == whole  # nothing unfinished is left
+    assert {
+        name: content for name, content in left.items() if name != "of an earlier canvas"
+    }.items() <= whole.items()
+
+
+def killed_in_writing(step, act):
+    """Run `act` in another process that kills itself at a step of its atomic writes: before, half-way, after."""
+    child = os.fork()
+    if not child:
+        try:
+            kill_in_writing(step)
+            act()
+        finally:
+            os._exit(1)  # not killed
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def kill_in_writing(step):
+    seen = count()
+
+    def event():
+        if next(seen) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def write(path, content, **how):
+        def halves():
+            yield content[: len(content) // 2]
+            event()
+            yield content[len(content) // 2 :]
+
+        event()
+        write_atomic(path, halves(), **how)
+        event()
+
+    images.write_atomic = write
 
 
 def test_no_image_is_removed_while_the_files_of_a_visit_cannot_be_looked_at(trial, room):

@@ -26,7 +26,7 @@ class JobRow(Base):
     subject : str
         Blinded code; empty until the upload was judged, because the upload itself identifies the patient.
     account : str
-        Code of the person.
+        Code of the person; empty for a job of the system.
     entry : str
         Entry of the quarantine; empty for an upload.
     size_bytes : int

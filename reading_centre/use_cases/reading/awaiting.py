@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.accounts import Role
@@ -96,7 +96,9 @@ def awaits_read(visit: VisitState, reader: str, role: Role, protocol: Protocol) 
     return refusal_of(visit.reads, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers) is None
 
 
-def visits_to_show(trial: Trial, protocol: Protocol, registry: Registry) -> set[tuple[str, str]]:
+def visits_to_show(
+    trial: Trial, protocol: Protocol, registry: Registry, subjects: Sequence[SubjectState]
+) -> set[tuple[str, str]]:
     """The analysed visits that somebody has still to read, and those that are shown beside them.
 
     Parameters
@@ -104,6 +106,8 @@ def visits_to_show(trial: Trial, protocol: Protocol, registry: Registry) -> set[
     trial : Trial
     protocol : Protocol
     registry : Registry
+    subjects : sequence of SubjectState
+        Of the trial.
 
     Returns
     -------
@@ -117,7 +121,6 @@ def visits_to_show(trial: Trial, protocol: Protocol, registry: Registry) -> set[
         for one in registry.assignments.of_reader(reader.code)
         if one.state is AssignmentState.OPEN
     }
-    subjects = registry.state().subjects
     for reader in protocol.readers:
         cases |= set(drawn_for(trial, protocol, registry, reader.code, subjects))
     shown = set()

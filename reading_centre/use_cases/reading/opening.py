@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ from mri_pipeline.reading.record import Opinion, ReadPurpose, StoredPrevious, St
 from mri_pipeline.reading.serial import Previous
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.reading.worklist_item import numbered_proposals, proposal_of
-from mri_pipeline.registry import Registry, ScanState
+from mri_pipeline.registry import Registry, ScanState, SubjectState
 from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.reads import refusal_of
 from reading_centre.use_cases.reading.case import Case
@@ -134,13 +134,15 @@ class Opener:
         canvas = _stored_canvas(assignment) if assignment.opened_at else self._canvas(item.subject)
         _ = self._images(item, None if previous is None else previous.item, canvas).panes
 
-    def images_of(self, subject: str, visit: str) -> CaseImages:
+    def images_of(self, subject: str, visit: str, shape: Shape) -> CaseImages:
         """The displayed images of a visit for all its readers. Those of an opened case have their own canvas.
 
         Parameters
         ----------
         subject, visit : str
             Blinded code and visit label.
+        shape : tuple of 3 int
+            As `shape`.
 
         Returns
         -------
@@ -148,7 +150,7 @@ class Opener:
             None is made yet.
         """
         item = item_from_derivatives(self.trial.derivatives, subject, visit)
-        return self._images(item, None, self._canvas(subject))
+        return self._images(item, None, Canvas.around(self.heads.box(subject), shape))
 
     def files_of(self, assignment: Assignment) -> set[Path]:
         """The files of the displayed images of an opened case, whether they are there or not.
@@ -173,7 +175,7 @@ class Opener:
         return CaseImages(self.trial, self.heads, item, previous, canvas, deface=deface)
 
     def _canvas(self, subject: str) -> Canvas:
-        return Canvas.around(self.heads.box(subject), self._shape(subject))
+        return Canvas.around(self.heads.box(subject), self.shape(self.registry.state().subjects))
 
     def _propose(self, purpose: ReadPurpose, assignment: Assignment) -> None:
         """Store the proposals of one analysis, and fix the canvas."""
@@ -264,23 +266,30 @@ class Opener:
         except UsageError as error:
             raise earlier from error
 
-    def _shape(self, own: str) -> Shape:
+    def shape(self, subjects: Iterable[SubjectState]) -> Shape:
         """The canvas of the trial: it holds every analysed head and never becomes smaller.
 
-        The head of another subject is left out if its brain is damaged.
+        A head is left out if its brain is damaged.
+
+        Parameters
+        ----------
+        subjects : iterable of SubjectState
+            Of the trial.
+
+        Returns
+        -------
+        tuple of 3 int
         """
-        subjects = {
+        analysed = {
             subject.code
-            for subject in self.registry.state().subjects
+            for subject in subjects
             if any(visit.scan is ScanState.ANALYSED for visit in subject.visits)
         }
         boxes = []
-        for subject in sorted(subjects):
+        for subject in sorted(analysed):
             try:
                 boxes.append(self.heads.box(subject))
             except (ReadingCentreError, OSError) as error:
-                if subject == own:
-                    raise
                 _LOG.error("subject %s: its head is not on the canvas: %s", subject, error)
         return common_shape(boxes, self.registry.assignments.largest_canvas())
 

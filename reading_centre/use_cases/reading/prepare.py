@@ -60,18 +60,18 @@ def prepare_images(folder: Path) -> int:
 
     protocol, prepared, used, known = load_protocol(trial.protocol_file), 0, set[Path](), True
     with Registry.open(trial, protocol, Use.SHOW) as registry:
-        opener = Opener(trial, protocol, registry)
-        before = set((trial.work / CACHE).iterdir())
-        for subject, visit in sorted(visits_to_show(trial, protocol, registry)):
+        opener, subjects = Opener(trial, protocol, registry), registry.state().subjects
+        before, shape = set((trial.work / CACHE).iterdir()), opener.shape(subjects)
+        for subject, visit in sorted(visits_to_show(trial, protocol, registry, subjects)):
             try:
-                images = opener.images_of(subject, visit)
+                images = opener.images_of(subject, visit, shape)
                 used |= images.files()
                 prepared += bool(images.panes)
             except _FAULTS as error:
                 known &= _warned(error)
         analysed = {
             (subject.code, visit.visit)
-            for subject in registry.state().subjects
+            for subject in subjects
             for visit in subject.visits
             if visit.scan is ScanState.ANALYSED
         }

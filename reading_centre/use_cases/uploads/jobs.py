@@ -1,7 +1,7 @@
-"""The jobs of the web application: ``python -m reading_centre.use_cases.uploads.jobs TRIAL short``, or ``long``.
+"""The jobs of the web application: ``python -m reading_centre.use_cases.uploads.jobs TRIAL LANE``.
 
-One process does the short jobs, one after the other, and another one the long jobs (runs and tables). Both outlive the
-server. A job whose process was killed is started again by the next one.
+A process for each lane does its jobs, one after the other: short jobs, long jobs (runs and tables), displayed images.
+The processes outlive the server. A job whose process was killed is started again by the next one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
@@ -25,7 +26,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import Registry
-from mri_pipeline.registry.job_records import LONG, SHORT, Job, JobKind, JobState
+from mri_pipeline.registry.job_records import DISPLAY, LONG, SHORT, Job, JobKind, JobState
 from reading_centre.use_cases.uploads.job_work import UPLOADS, keep_in_quarantine, result_of, settled_before
 from reading_centre.use_cases.uploads.waiting import (
     BusyError,
@@ -47,11 +48,12 @@ class Lane(StrEnum):
 
     SHORT = "short"
     LONG = "long"
+    DISPLAY = "display"
 
     @property
     def kinds(self) -> frozenset[JobKind]:
         """The kinds of its jobs."""
-        return SHORT if self is Lane.SHORT else LONG
+        return {Lane.SHORT: SHORT, Lane.LONG: LONG, Lane.DISPLAY: DISPLAY}[self]
 
 
 def lane_of(kind: JobKind) -> Lane:
@@ -65,7 +67,7 @@ def lane_of(kind: JobKind) -> Lane:
     -------
     Lane
     """
-    return Lane.LONG if kind in LONG else Lane.SHORT
+    return next(lane for lane in Lane if kind in lane.kinds)
 
 
 class Worker:
@@ -100,7 +102,7 @@ class Worker:
             )
 
 
-def do_jobs(folder: Path, lane: Lane = Lane.SHORT) -> None:
+def do_jobs(folder: Path, lane: Lane = Lane.SHORT, start: Callable[[Lane], None] | None = None) -> None:
     """Do all jobs of a lane, unless another process does.
 
     Parameters
@@ -108,6 +110,8 @@ def do_jobs(folder: Path, lane: Lane = Lane.SHORT) -> None:
     folder : Path
         Folder of the trial.
     lane : Lane, optional
+    start : callable, optional
+        Starts the process of a lane that got a job from this one. The next sweep of the server starts it without.
     """
     trial = Trial.existing(folder)
     with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
@@ -117,6 +121,8 @@ def do_jobs(folder: Path, lane: Lane = Lane.SHORT) -> None:
                 with exclusive(_lock_of(trial, lane), wait_s=_WAIT_S):
                     while (job := registry.jobs.take(lane.kinds)) is not None:
                         _do(trial, registry, job)
+                        if start is not None and job.kind is JobKind.RUN:
+                            start(Lane.DISPLAY)
                     if lane is Lane.SHORT:
                         _keep_unjudged(trial, registry)
             except LockedError:
@@ -152,7 +158,7 @@ def _is_held(lock: Path) -> bool:
 
 
 def _lock_of(trial: Trial, lane: Lane) -> Path:
-    return trial.staging / ("jobs.lock" if lane is Lane.SHORT else "long-jobs.lock")
+    return trial.staging / ("jobs.lock" if lane is Lane.SHORT else f"{lane.value}-jobs.lock")
 
 
 def _do(trial: Trial, registry: Registry, job: Job) -> None:
@@ -162,7 +168,7 @@ def _do(trial: Trial, registry: Registry, job: Job) -> None:
             sent = _digest(job, upload)
             state, outcome, subject = settled_before(trial, registry, job, upload) or result_of(trial, job, upload)
             if job.kind is JobKind.RUN and state is JobState.DONE:  # the run ends before its images are made
-                registry.jobs.order(JobKind.IMAGES, account=job.account, once=True)
+                registry.jobs.follow(JobKind.IMAGES)
             registry.jobs.end(job.code, state, outcome | sent, subject=subject)
             if state is not JobState.FAILED or job.kind not in UPLOADS or not upload.data.is_file():
                 upload.remove()
@@ -202,7 +208,8 @@ def main() -> None:
     """Do all jobs of the trial and the lane that the command line names."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     os.nice(_NICE)
-    do_jobs(Path(sys.argv[1]), Lane(sys.argv[2]))
+    folder = Path(sys.argv[1])
+    do_jobs(folder, Lane(sys.argv[2]), Worker(Trial.existing(folder)).start)
 
 
 if __name__ == "__main__":
