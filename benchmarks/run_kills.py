@@ -4,6 +4,10 @@
 
 TRIAL has been analysed; its results are the reference. It is copied. Before each kill the copy has no results, and a
 random part of the cache of the runs before.
+
+Measured on 2026-12-01 with one subject of three visits whose reads are locked, `--nprocs 2 --longest 60 --seed 5`, on a
+busy machine: 22 runs, of which 19 were killed (parent 7, job 3, worker 6, group 3; 3 had ended before). Each next run
+ended with the bytes of an undisturbed one, and no process was left.
 """
 
 from __future__ import annotations
