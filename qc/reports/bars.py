@@ -18,6 +18,9 @@ from qc.reports.names import rule_name
 _SAME_RANGE: Final = {Contrast.T1W_GD: Contrast.T1W}
 """Contrasts without reference scans of their own."""
 
+_SMALLEST: Final = 0.001
+"""Smaller numbers are not shown."""
+
 _PADDING: Final = 0.08
 
 
@@ -92,6 +95,8 @@ def _places(numbers: tuple[float | None, ...]) -> tuple[float | None, float | No
 
 
 def _number(value: float) -> str:
+    if 0 < abs(value) < _SMALLEST:
+        return f"< {_SMALLEST}" if value > 0 else f"> -{_SMALLEST}"
     return f"{value:.3g}" if abs(value) >= 0.01 or value == 0 else f"{value:.1g}"
 
 

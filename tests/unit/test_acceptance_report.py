@@ -164,6 +164,15 @@ def test_bars_show_value_limit_and_reference_range():
     assert all(bar.low is None for bar in bars(Contrast.PDW, values, PROTOCOL))
 
 
+@pytest.mark.parametrize(
+    ("snr", "shown"), [(1e-5, "< 0.001"), (-1e-5, "> -0.001"), (0.001, "0.001"), (0.0, "0"), (0.0234, "0.0234")]
+)
+def test_bars_show_no_powers_of_ten(snr, shown):
+    values = measure_record({Contrast.FLAIR: replace(GOOD, snr=snr)})["FLAIR"]
+    (bar,) = [bar for bar in bars(Contrast.FLAIR, values, PROTOCOL) if bar.name == "Signal to noise"]
+    assert bar.text == f"{shown} (limit: at least 10)"
+
+
 @pytest.fixture
 def report(clean):  # noqa: F811
     """A report with one refusal, two queries, one met limit and one scan."""
