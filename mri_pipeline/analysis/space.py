@@ -20,6 +20,7 @@ from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.io.nifti import same_content
 from mri_pipeline.core.records import RegistrationRecord
 
 FORMAT = 1
@@ -168,8 +169,8 @@ def keep_space(present: SpaceFiles, kept: SpaceFiles) -> None:
     """
     load_record(present)
     if kept.record.is_file():
-        if all(_same(a, b) for a, b in zip(present.of_all_visits(), kept.of_all_visits(), strict=True)):
-            if not _same(present.record, kept.record):
+        if all(same_content(a, b) for a, b in zip(present.of_all_visits(), kept.of_all_visits(), strict=True)):
+            if not same_content(present.record, kept.record):
                 _copy(present, kept.folder)
             return
         number = 1 + len(list(kept.folder.parent.glob("_space_*")))
@@ -177,10 +178,6 @@ def keep_space(present: SpaceFiles, kept: SpaceFiles) -> None:
     unfinished = kept.folder.with_name(f".space.{os.getpid()}")
     _copy(present, unfinished)
     unfinished.rename(kept.folder)
-
-
-def _same(one: Path, other: Path) -> bool:
-    return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def _copy(present: SpaceFiles, folder: Path) -> None:

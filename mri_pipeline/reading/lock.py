@@ -37,6 +37,24 @@ def protect_read(reads: Path, record: ReadRecord) -> None:
             path.chmod(0o400)
 
 
+def locked_folder(reads: Path, subject: str, visit: str) -> Path:
+    """Folder of the copies of `keep_inputs`.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    Path
+        Missing if no read of the visit is locked.
+    """
+    return visit_folder(reads, subject, visit) / "locked"
+
+
 def keep_inputs(reads: Path, subject: str, visit: str, inputs: Mapping[str, Path]) -> dict[str, str]:
     """Copy the images that the counts of a visit read. Earlier copies are replaced.
 
@@ -54,7 +72,7 @@ def keep_inputs(reads: Path, subject: str, visit: str, inputs: Mapping[str, Path
     dict of str to str
         SHA-256 of each copy, for the audit trail.
     """
-    folder = visit_folder(reads, subject, visit) / "locked"
+    folder = locked_folder(reads, subject, visit)
     shutil.rmtree(folder, ignore_errors=True)
     copies = [write_atomic(folder / name, path.read_bytes(), mode=0o400) for name, path in inputs.items()]
     private_files(folder, reads)
@@ -83,7 +101,7 @@ def kept_inputs(reads: Path, subject: str, visit: str, digests: Mapping[str, str
     UsageError
         If a copy is missing or changed.
     """
-    folder = visit_folder(reads, subject, visit) / "locked"
+    folder = locked_folder(reads, subject, visit)
     for name, digest in digests.items():
         path = folder / name
         if not has_digest(path, digest):

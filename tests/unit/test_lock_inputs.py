@@ -1,5 +1,6 @@
 """A locked endpoint depends on no file that can change: the lock keeps copies with their digests."""
 
+import gzip
 import shutil
 from dataclasses import replace
 
@@ -52,6 +53,15 @@ def test_another_flair_after_the_lock_changes_no_table_and_is_named(trial):
         f"subject {CODE}, visit wk04: FLAIR.nii.gz",
         f"subject {CODE}, visit wk12: t1_hypointensity.nii.gz",
     ]
+
+
+def test_another_compression_after_the_lock_is_no_change(trial):
+    flair = trial.derivatives.image(CODE, "wk04", Contrast.FLAIR)
+    packed = flair.read_bytes()
+    flair.write_bytes(gzip.compress(gzip.decompress(packed), 9))
+    assert flair.read_bytes() != packed
+    _, written = tables(trial)
+    assert written.notes == ()
 
 
 @pytest.mark.parametrize("name", ["FLAIR.nii.gz", "t1_hypointensity.nii.gz", "location.nii.gz"])

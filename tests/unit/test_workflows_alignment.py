@@ -1,5 +1,6 @@
 """Alignment of the visits of a subject: the largest matching group is used; a failed visit does not affect others."""
 
+import gzip
 from itertools import combinations
 
 import numpy as np
@@ -261,6 +262,11 @@ def test_keeping_a_space_adds_visits_and_deletes_nothing(tmp_path, request_of):
     assert [v.visit for v in load_record(reads).visits] == ["a", "b"]
     assert all((reads.folder / name).read_bytes() == first[name] for name in first if not name.endswith(".json"))
     assert reads.whole_brain.name in first
+    recompressed = kept(tmp_path, job, {"a": shift(1.0), "b": shift(2.0)})
+    for folder, level in ((recompressed.folder, 9), (reads.folder, 1)):
+        SpaceFiles(folder, job.subject).brain.write_bytes(gzip.compress(b"the same grid" * 99, level))
+    keep_space(recompressed, reads)
+    assert [p.name for p in reads.folder.parent.iterdir()] == ["_space"]
     another = kept(tmp_path, job, {"a": shift(1.0)})
     another.brain.write_text("another grid")
     another.whole_brain.unlink()  # by version 0.3.0

@@ -79,6 +79,27 @@ def _decompressed(packed: bytes) -> bytes:
     return gzip.decompress(packed)
 
 
+def same_content(one: Path, other: Path) -> bool:
+    """True if two files have equal bytes, compressed or not. Versions of the compression write other bytes.
+
+    Parameters
+    ----------
+    one, other : Path
+
+    Returns
+    -------
+    bool
+        False if a file is missing, or a compressed one cannot be read.
+    """
+    try:
+        contents = [path.read_bytes() for path in (one, other)]
+        if contents[0] != contents[1] and one.suffix == other.suffix == ".gz":
+            contents = [_decompressed(content) for content in contents]
+    except _UNREADABLE:
+        return False
+    return contents[0] == contents[1]
+
+
 def _c_ordered(data: NDArray[Any]) -> NDArray[Any]:
     """Copy of a volume in C order; files have Fortran order."""
     copied = np.empty(data.shape, dtype=data.dtype)
@@ -416,7 +437,7 @@ def compress(source: Path, path: Path) -> Path:
 
 
 def _compressed(content: bytes) -> bytes:
-    """Content as gzip, without time and name. Equal content has equal bytes on every processor."""
+    """Content as gzip, without time and name. Equal content has equal bytes with one version of libdeflate."""
     return bytes(deflate.gzip_compress(content, _COMPRESSION))
 
 

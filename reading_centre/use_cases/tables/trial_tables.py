@@ -15,11 +15,13 @@ from mri_pipeline.analysis.derivatives import (
 from mri_pipeline.core.errors import ReadingCentreError, UsageError
 from mri_pipeline.core.io.digests import file_digests, has_digest
 from mri_pipeline.core.io.exchange import read_whole
+from mri_pipeline.core.io.nifti import same_content
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.plan import planned_visits
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest, software
 from mri_pipeline.core.records import ScanStatus, SubjectResult
+from mri_pipeline.reading.lock import locked_folder
 from mri_pipeline.registry import Registry, ScanState, SubjectState, Use
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.tables.inputs import SubjectInput
@@ -128,7 +130,8 @@ def _not_analysed(registry: Registry, refused: Collection[str]) -> Iterator[str]
 def _changed_since_lock(trial: Trial, registry: Registry) -> Iterator[str]:
     for (subject, visit), inputs in sorted(registry.locked_inputs().items()):
         for name, path in files_of_counts(trial.derivatives, subject, visit).items():
-            if not has_digest(path, inputs["files"].get(name)):
+            copy = locked_folder(trial.reads, subject, visit) / name
+            if not has_digest(path, inputs["files"].get(name)) and not same_content(path, copy):
                 yield (
                     f"subject {subject}, visit {visit}: {name} of the analysis has changed since the read was locked; "
                     "the tables use the locked copy"
