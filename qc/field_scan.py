@@ -190,14 +190,18 @@ def _hat(image: Image, head: BoolArray, placement: Placement) -> tuple[int, NDAr
         np.array([0.0, -_HAT_SLOPE, 1.0]) @ (placement.template_to_world.inverse().matrix @ image.grid.affine)[:3]
     )
     i, j, k = np.ogrid[tuple(slice(n) for n in image.grid.shape)]
-    air = ~rim & (row[0] * i + row[1] * j + row[2] * k + row[3] > _HAT_HEIGHT_MM)
+    air = ~rim
+    for n, heights in enumerate(row[0] * i + row[1] * j):  # one plane at a time stays in the cache
+        air[n] &= heights + row[2] * k[0] + row[3] > _HAT_HEIGHT_MM
     values = image.data[air]
     if not values.size:
         return 0, values
     # the median of magnitude noise is sqrt(2 ln 2) sigma
     bright = air & (image.data > _ARTEFACT_SIGMA * float(median(values)) / np.sqrt(2 * np.log(2)))
     core = eroded(bright)
-    artefact = ndimage.binary_dilation(core) if core.any() else core
+    if not core.any():
+        return 0, values
+    artefact = ndimage.binary_dilation(core)
     return int(np.count_nonzero(artefact)), image.data[air & ~artefact]
 
 

@@ -59,7 +59,8 @@ def flair_points(flair: Image, placement: Placement, template: Template) -> NDAr
     -------
     ndarray of float32, shape (n,)
     """
-    return _reader(flair, placement, brain_points(template).points_mm[::_EVERY])(np.zeros(3))
+    small = downsample(flair, POINT_MM)
+    return _reader(small, placement, brain_points(template).points_mm[::_EVERY])(np.zeros(3))
 
 
 def mirror_ratio(
@@ -90,19 +91,18 @@ def mirror_ratio(
     to side of the field of view.
     """
     points = brain_points(template).points_mm[::_EVERY]
-    order = np.argsort(flair, kind="stable")
+    order, small = np.argsort(flair, kind="stable"), downsample(image, POINT_MM)
     straight, mirrored = (
-        _best(_similarity(flair, order, _reader(image, placement, points * side)), steps)
+        _best(_similarity(flair, order, _reader(small, placement, points * side)), steps)
         for side, steps in (([1.0, 1.0, 1.0], _STEPS), ([-1.0, 1.0, 1.0], (_FAR, *_STEPS[1:])))
     )
     return mirrored / straight if straight > 0 else None
 
 
 def _reader(
-    image: Image, placement: Placement, points_mm: FloatArray
+    small: Image, placement: Placement, points_mm: FloatArray
 ) -> Callable[[FloatArray], NDArray[np.float32]]:
-    """Function that reads an image at points of the template after a displacement in mm."""
-    small = downsample(image, POINT_MM)
+    """Function that reads an averaged image at points of the template after a displacement in mm."""
     to_index = np.linalg.inv(small.grid.affine) @ placement.template_to_world.matrix
     index = to_index[:3, :3] @ points_mm.T + to_index[:3, 3:]
 

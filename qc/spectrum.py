@@ -92,9 +92,15 @@ def spectrum_of(data: NDArray[np.float32], head: BoolArray, spacing_mm: tuple[fl
 
 def _window(mask: BoolArray, spacing_mm: tuple[float, float]) -> NDArray[np.float32]:
     """1 in the depth of the head, 0 at its surface, with a smooth transition."""
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1]
+    window = np.zeros(mask.shape, dtype=np.float32)
+    if not mask.any():
+        return window
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)  # the surface is in it, or beside it
+    depth = ndimage.distance_transform_edt(np.pad(mask[box], 1), sampling=spacing_mm)[1:-1, 1:-1]
     share = np.clip((depth - _FADE_MM[0]) / (_FADE_MM[1] - _FADE_MM[0]), 0, 1)
-    return np.asarray(np.sin(np.pi / 2 * share) ** 2, dtype=np.float32)
+    window[box] = np.sin(np.pi / 2 * share) ** 2
+    return window
 
 
 def support(spectrum: Spectrum) -> tuple[float, float]:

@@ -105,7 +105,7 @@ def widened(mask: BoolArray, reach: Sequence[int]) -> BoolArray:
         moved, covered = np.moveaxis(result, axis, 0), 0
         while covered < half:
             step = min(covered + 1, half - covered)  # the box of a box: its reach doubles
-            before = moved.copy()
+            before = moved.copy(order="K")  # in the order of the memory: not transposed
             moved[step:] |= before[:-step]
             moved[:-step] |= before[step:]
             covered += step
