@@ -521,8 +521,8 @@ def test_runs_and_tables_are_ordered_and_done_by_a_process_of_their_own(room, ma
     assert ordered == {"run": "DM", "tables": "DM", "displayed images": ""}  # the system
     assert ended == {"run": "DM", "displayed images": ""}
     pages = {job.kind: f"/office/jobs/{job.code}" for job in room.registry.jobs.latest()}
-    assert "<dt>Person</dt><dd>system, " in manager.get(pages["displayed images"]).text
-    assert "<td>system</td>" in manager.get("/office/jobs").text
+    assert "<dt>Person</dt><dd>automatic, " in manager.get(pages["displayed images"]).text
+    assert "<td>automatic</td>" in manager.get("/office/jobs").text
     assert manager.get("/office/analysis").text.count("/office/jobs/") >= 2
 
 

@@ -5,6 +5,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.unit.web_trial import PASSWORDS
+from tests.web.contrast import check_contrast
 from tests.web.driver import SAVED_MS, ReadingPage
 
 T2_COLOUR = [86, 180, 233]
@@ -468,6 +469,24 @@ def test_nothing_is_cut_off(reading):
         check_boxes(reading.page, (width, height))
         tops = reading.page.locator("#toolbar > .group").evaluate_all("all => all.map(one => one.offsetTop)")
         assert width == 1280 or max(tops) - min(tops) < 10, (width, tops)  # one row
+
+
+def test_texts_have_contrast(reading, room):
+    page = reading.page
+    for theme in ("dark", "light"):
+        page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
+        for size in ((1280, 800), (3840, 2160)):
+            page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+            page.goto(room.base)
+            check_contrast(page, f"worklist {theme} {size}")
+            reading.open()
+            reading.keys(".")
+            check_contrast(page, f"case {theme} {size}")
+            for keys, dialog in (("?", "keys"), ("Control+Enter", "finish")):
+                reading.keys(keys)
+                page.locator(f"dialog.{dialog}").wait_for()
+                check_contrast(page, f"{dialog} {theme} {size}")
+                reading.keys("Escape")
 
 
 def check_boxes(page, size):
