@@ -581,6 +581,17 @@ def test_signature_and_the_next_case(reading, room):
         expect(page.locator("#signature")).to_contain_text(part)
     reading.reload()
     reading.corner("signed")
+    page.emulate_media(media="print")  # 21 CFR 11.50: the signature is on printouts, on white without backgrounds
+    for theme in ("dark", "light"):
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        printed = page.evaluate(
+            "() => { const s = getComputedStyle(document.querySelector('#signature'));"
+            " return [s.color, s.backgroundColor]; }"
+        )
+        assert printed == ["rgb(0, 0, 0)", "rgba(0, 0, 0, 0)"], theme
+        assert page.locator("#signature").bounding_box()["height"] > 10
+        expect(page.locator("#toolbar")).to_be_hidden()
+    page.emulate_media(media="screen")
     before = reading.server_labels("T2")
     reading.keys("b", "n", "a", "Delete", "Control+z")
     reading.toast("read-only")
