@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from mri_pipeline.analysis.reads.agreement import AgreementRow
 from qc.reports.page import render
 
-_TITLES = {
+STATISTICS = {
     "kappa_any": "kappa, any",
     "icc_2_1": "ICC(2,1)",
     "bland_altman_bias": "bias",
     "dice_median": "Dice, median",
 }
+"""Titles of the statistics."""
 _NONE, _MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
 
@@ -80,7 +81,7 @@ def _cells(row: AgreementRow) -> dict[str, object]:
     low, high = _number(row.estimate.low), _number(row.estimate.high)
     return {
         "endpoint": row.endpoint,
-        "statistic": _TITLES[row.statistic],
+        "statistic": STATISTICS[row.statistic],
         "value": _number(row.estimate.value),
         "interval": "" if _NONE in (low, high) else f"{low} to {high}",
         "n": row.n,

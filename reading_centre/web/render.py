@@ -16,6 +16,7 @@ from starlette.templating import Jinja2Templates
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import ReadingCentreError, SettingsError
 from mri_pipeline.core.visits import Contrast
+from qc.reports.agreement import STATISTICS
 from reading_centre.use_cases.office.visit_plan import Window
 from reading_centre.web.access import User
 
@@ -173,7 +174,18 @@ def _spaced(name: str) -> str:
 
 
 def _decimals(number: str) -> str:
-    return f"{float(number):.3f}" if number else ""
+    return f"{float(number):.3f}".replace("-", "\N{MINUS SIGN}") if number else "\N{EN DASH}"
+
+
+def _endpoint(name: str) -> str:
+    """The name of a column as words, with its unit."""
+    words = name.removesuffix("_ml").replace("_", " ")
+    words = re.sub(r"\bbh\b", "black hole", re.sub(r"\b(gel|t2)\b", lambda found: found[0].upper(), words))
+    return f"{words} (mL)" if name.endswith("_ml") else words
+
+
+def _statistic(name: str) -> str:
+    return STATISTICS.get(name, name.replace("_", " "))
 
 
 FILTERS: Final = {
@@ -182,6 +194,8 @@ FILTERS: Final = {
     "days": _days,
     "spaced": _spaced,
     "decimals": _decimals,
+    "endpoint": _endpoint,
+    "statistic": _statistic,
 }
 """Filters of the templates."""
 

@@ -40,6 +40,8 @@ PAGES = (
     "/office/analysis", "/office/jobs", "/office/people", "/office/queries/1",
 )  # fmt: skip
 
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
@@ -202,11 +204,24 @@ def test_reads_and_the_rate_of_adjudication(room, manager):
 
 def test_the_agreement_report_is_shown_and_downloaded(room, manager):
     room.trial.reports.mkdir(exist_ok=True)
-    table = "comparison,readers,endpoint,statistic,value,low,high,visits\nbetween readers,R1-R2,GEL,icc,0.8125,0.5,,9\n"
+    table = (
+        "comparison,readers,endpoint,statistic,value,low,high,visits\n"
+        "between readers,R1-R2,gel_volume_ml,icc_2_1,0.8125,0.5,,9\n"
+        "between readers,R1-R2,new_t2_count,kappa_any,,,,9\n"
+        "between readers,R1-R2,bh_count,bland_altman_bias,-0.25,-1.5,1,9\n"
+    )
     (room.trial.reports / "agreement.csv").write_text(table)
     (room.trial.reports / "agreement.html").write_text("<style>p{}</style>")
     text = manager.get("/office/reads").text
-    assert "0.812" in text
+    rows = [
+        re.findall("<td[^>]*>([^<]*)</td>", row) for row in text.split("<h2>Agreement</h2>")[1].split("<tr>")[2:]
+    ]
+    assert rows == [
+        ["between readers", "R1-R2", "GEL volume (mL)", "ICC(2,1)", "0.812", DASH, "9"],
+        ["between readers", "R1-R2", "new T2 count", "kappa, any", DASH, DASH, "9"],
+        ["between readers", "R1-R2", "black hole count", "bias", f"{MINUS}0.250", f"{MINUS}1.500 to 1.000", "9"],
+    ]
+    assert "the 95 % limits of agreement of the bias" in text  # and quartiles: no confidence interval for all
     assert manager.get("/office/agreement/agreement.csv").text == table
     page = manager.get("/office/agreement/agreement.html")
     assert page.headers["content-disposition"].startswith("attachment")
@@ -506,8 +521,8 @@ def test_runs_and_tables_are_ordered_and_done_by_a_process_of_their_own(room, ma
     assert ordered == {"run": "DM", "tables": "DM", "displayed images": ""}  # the system
     assert ended == {"run": "DM", "displayed images": ""}
     pages = {job.kind: f"/office/jobs/{job.code}" for job in room.registry.jobs.latest()}
-    assert "<dt>Person</dt><dd>system, " in manager.get(pages["displayed images"]).text
-    assert "<td>system</td>" in manager.get("/office/jobs").text
+    assert "<dt>Person</dt><dd>automatic, " in manager.get(pages["displayed images"]).text
+    assert "<td>automatic</td>" in manager.get("/office/jobs").text
     assert manager.get("/office/analysis").text.count("/office/jobs/") >= 2
 
 

@@ -5,6 +5,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.unit.web_trial import PASSWORDS
+from tests.web.contrast import check_contrast
 from tests.web.driver import SAVED_MS, ReadingPage
 
 T2_COLOUR = [86, 180, 233]
@@ -470,6 +471,24 @@ def test_nothing_is_cut_off(reading):
         assert width == 1280 or max(tops) - min(tops) < 10, (width, tops)  # one row
 
 
+def test_texts_have_contrast(reading, room):
+    page = reading.page
+    for theme in ("dark", "light"):
+        page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
+        for size in ((1280, 800), (3840, 2160)):
+            page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+            page.goto(room.base)
+            check_contrast(page, f"worklist {theme} {size}")
+            reading.open()
+            reading.keys(".")
+            check_contrast(page, f"case {theme} {size}")
+            for keys, dialog in (("?", "keys"), ("Control+Enter", "finish")):
+                reading.keys(keys)
+                page.locator(f"dialog.{dialog}").wait_for()
+                check_contrast(page, f"{dialog} {theme} {size}")
+                reading.keys("Escape")
+
+
 def check_boxes(page, size):
     for name in BOXES:
         box = page.locator(name).bounding_box()
@@ -562,6 +581,17 @@ def test_signature_and_the_next_case(reading, room):
         expect(page.locator("#signature")).to_contain_text(part)
     reading.reload()
     reading.corner("signed")
+    page.emulate_media(media="print")  # 21 CFR 11.50: the signature is on printouts, on white without backgrounds
+    for theme in ("dark", "light"):
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        printed = page.evaluate(
+            "() => { const s = getComputedStyle(document.querySelector('#signature'));"
+            " return [s.color, s.backgroundColor]; }"
+        )
+        assert printed == ["rgb(0, 0, 0)", "rgba(0, 0, 0, 0)"], theme
+        assert page.locator("#signature").bounding_box()["height"] > 10
+        expect(page.locator("#toolbar")).to_be_hidden()
+    page.emulate_media(media="screen")
     before = reading.server_labels("T2")
     reading.keys("b", "n", "a", "Delete", "Control+z")
     reading.toast("read-only")

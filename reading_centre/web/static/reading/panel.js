@@ -28,8 +28,10 @@ export class Panel {
   }
 
   makeHead() {
+    const likely = this.desk.reading.listed().some((lesion) => lesion.probability !== null);
+    byId("panel").classList.toggle("without-probability", !likely);
     const order = element("select", { "aria-label": T.order, change: () => { this.desk.settings.order = order.value; this.rebuild(); } },
-      ...ORDERS.map((name) => element("option", { value: name, text: T.orders[name] })));
+      ...ORDERS.filter((name) => likely || name !== "probability").map((name) => element("option", { value: name, text: T.orders[name] })));
     const show = element("select", { "aria-label": T.show, change: () => { this.filter = show.value; this.rebuild(); } },
       element("option", { value: "all", text: T.all }), element("option", { value: "open", text: T.open }),
       ...this.desk.reading.info.kinds.map(({ id, title }) => element("option", { value: id, text: title })));
