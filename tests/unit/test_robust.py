@@ -79,3 +79,8 @@ def test_no_values() -> None:
         assert np.isnan(median(np.zeros(0)))
     with pytest.raises(IndexError):
         quantile(np.zeros(0), 0.5)
+
+
+def test_the_middle_of_two_values_is_rounded_as_by_numpy() -> None:
+    for low, high in np.random.default_rng(2).lognormal(0, 5, (300, 2)).astype(np.float32):
+        same(quantile(np.array([low, high]), 0.5), np.quantile(np.array([low, high]), 0.5))
