@@ -8,6 +8,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from unittest import mock
@@ -305,9 +306,9 @@ def test_the_registry_is_read_once_for_all_visits(trial, room, monkeypatch):
     assert read.call_count == 1
 
 
-@pytest.mark.parametrize("step", [0, 1, 2, 40, 104])
+@pytest.mark.parametrize("step", [0, 1, 2, 40, 104, 105])
 def test_a_killed_preparation_leaves_whole_images_alone_and_the_next_one_completes(trial, step):
-    """SIGKILL before, in and after the writing of an image: each image is there whole or not at all."""
+    """SIGKILL before, in and after the writing of an image, and before a removal: an image is whole or not there."""
     (cache := trial.work / CACHE).mkdir(parents=True)
     (cache / "of an earlier canvas").write_bytes(b"x")
     assert killed_in_writing(step, lambda: prepare_images(trial.root))
@@ -354,7 +355,12 @@ def kill_in_writing(step):
         write_atomic(path, halves(), **how)
         event()
 
-    images.write_atomic = write
+    def unlink(path, plain=Path.unlink, **how):
+        if "earlier" in path.name:  # after 35 images
+            event()
+        plain(path, **how)
+
+    images.write_atomic, Path.unlink = write, unlink
 
 
 def test_no_image_is_removed_while_the_files_of_a_visit_cannot_be_looked_at(trial, room):

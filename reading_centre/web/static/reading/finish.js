@@ -16,6 +16,7 @@ export async function finish(desk, onSigned) {
   dialog.append(close);
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
+  byId("toast").hidden = true;  // what it says is of the time before
   dialog.showModal();
   try {
     await desk.sync.drained();
