@@ -14,8 +14,9 @@ and 8.7 of reads. Goals: 12 CPU s and 20 MB of derivatives. Since then, with reg
 work done twice, a visit has 16.1 MiB of derivatives, and the analysis of two visits takes 29.8 instead of 35.8 CPU s
 (old and new code in turn, twice each, with a load of 8 to 12 by other work, which inflates CPU time). With medians
 of one selected rank, and masks near or within others by erosion, two visits take 45.9 instead of 50.0 CPU s (mean of
-six runs each, in turn, load 4 to 7; least 41.3 and 46.1), and the peak memory is 0.90 instead of 0.92 GiB. All images,
-lesions and tables of the derivatives have the same bytes. Ingest and reads are measured on one thread, as the commands run; before, they had a thread for each core, which costs more CPU time.
+six runs each, in turn, with a load of 4 to 7; least 41.3 and 46.1), and the peak memory is 0.90 instead of 0.92 GiB.
+All derivatives have the same bytes but for the digests of source code and rules. Ingest and reads are measured on one
+thread, as the commands run; before, they had a thread for each core, which costs more CPU time.
 """
 
 from __future__ import annotations
