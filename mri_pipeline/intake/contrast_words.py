@@ -191,11 +191,9 @@ def _opposite(tokens: Sequence[str]) -> int:
 
 
 def _preposition(tokens: Sequence[str]) -> _Statement:
-    for words, said in _PREPOSITIONS:
-        length = phrase_at(tokens, words)
-        if length:
-            return said, length
-    return _NO_RULE
+    """The longest one counts: the Persian "pas az" is "after", the French "pas" is "no"."""
+    found = [(said, phrase_at(tokens, words)) for words, said in _PREPOSITIONS]
+    return max(found, key=lambda statement: statement[1])
 
 
 def _unclear(tokens: Sequence[str]) -> _Statement:

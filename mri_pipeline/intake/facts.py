@@ -49,9 +49,11 @@ class InstanceFacts(BaseModel):
     pixels_key : str
         Digest of the pixel data as stored; empty if they are compressed or big-endian.
     person_keys : tuple of 3 str
-        Digests of patient number, name and birth date, each empty if it is not stated. Spaces, carets and case of a
-        name have no influence. Digests of the pseudonyms of a site's browser begin with another letter
-        (`mri_pipeline.core.person_keys`).
+        Digests of patient number, name and birth date, each empty if it is not stated. Spaces, commas, carets and case
+        have no influence; other signs have ("3-20" is not "320"). Digests of the pseudonyms of a site's browser begin
+        with another letter (`mri_pipeline.core.person_keys`).
+    number_key : str
+        Digest of the patient number with the spaces and commas within it. Empty if it is not stated, or a pseudonym.
     pseudonym_keys : tuple of 3 str
         Digests of the pseudonyms that the site's browser would have sent for them. Empty if it sent them, which
         `person_keys` has then, or if the site is not known.
@@ -106,6 +108,7 @@ class InstanceFacts(BaseModel):
     frame_of_reference_key: str = ""
     pixels_key: str = ""
     person_keys: tuple[str, str, str] = ("", "", "")
+    number_key: str = ""
     pseudonym_keys: tuple[str, str, str] = ("", "", "")
     study_day: Annotated[int | None, Hidden] = None
     acquired_s: Annotated[float | None, Hidden] = None

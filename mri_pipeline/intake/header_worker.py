@@ -209,13 +209,17 @@ def _pixel_bytes(dataset: Dataset) -> int:
     )  # fmt: skip
 
 
-def _person_keys(dataset: Dataset, key: bytes, browser_key: bytes) -> dict[str, tuple[str, ...]]:
+def _person_keys(dataset: Dataset, key: bytes, browser_key: bytes) -> dict[str, Any]:
     stated = [dataset.get(k) for k in ("PatientID", "PatientName", "PatientBirthDate")]
     removed = _PSEUDONYMS.fullmatch("\n".join(str(value or "") for value in stated))
     if removed:
         return {"person_keys": _pseudonym_keys(key, removed.groups(default=""))}
     person = map(_plain, stated)
-    keys = {"person_keys": tuple(part and digest(key, f"person {n}", part) for n, part in enumerate(person))}
+    keys: dict[str, Any] = {
+        "person_keys": tuple(part and digest(key, f"person {n}", part) for n, part in enumerate(person))
+    }
+    if keys["person_keys"][0]:
+        keys["number_key"] = digest(key, "number as sent", str(stated[0]).strip(" ^").upper())
     if browser_key:
         keys["pseudonym_keys"] = _pseudonym_keys(key, pseudonyms(browser_key, stated))
     return keys

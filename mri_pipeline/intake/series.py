@@ -100,10 +100,12 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
     """Refuse an upload that mixes patients or days.
 
     One patient may have incomplete data in a part of the images, and two studies on one day: a restart of the console
-    starts a new study. Images that state neither the patient number nor name and birth date are a query. Two studies
-    are a query unless every image states the patient number together with the name or the birth date, and all are from
-    the same scanner. A study that runs over midnight is a query. Two studies of consecutive days are one visit, with a
-    query, if they are certainly of one patient and scanner and the second follows the first within `_RESTART_S`.
+    starts a new study. Numbers that differ in spaces or commas alone are one number, with a note; with a query unless
+    name or birth date and the scanner confirm it. Images that state neither the patient number nor name and birth date
+    are a query. Two studies are a query unless every image states the patient number together with the name or the
+    birth date, and all are from the same scanner. A study that runs over midnight is a query. Two studies of
+    consecutive days are one visit, with a query, if they are certainly of one patient and scanner and the second
+    follows the first within `_RESTART_S`.
 
     Parameters
     ----------
@@ -155,6 +157,9 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
         message = "expected the same patient data in all series, found a series with incomplete patient data"
         stated = all(number or (name and birth) for number, name, birth in persons)
         (notes if stated else queries).append(message)
+    if len({i.number_key for i in instances} - {""}) > 1:
+        message = "expected one spelling of the patient number, found several that differ in spaces or commas"
+        (notes if certain else queries).append(message)
     pseudonyms = {i.pseudonym_keys for i in instances}
     return OneVisit(_stated_by_any(persons), _stated_by_any(pseudonyms), studies, tuple(notes), tuple(queries))
 

@@ -97,6 +97,7 @@ AGENT_NOT_GIVEN = (
     "nenhum", "cap",
     "not given", "none given", "unknown", "unbekannt", "inconnu", "desconocido", "sconosciuto", "ukendt", "?",
     "0 ml", "0.0",
+    "NaCl", "saline", "Ringer", "Saline flush",
     "NIL", "false", "No contrast agent", "W/O", "nein", "nej", "bedoone haajeb", "not applicable",
     "unspecified", "XX", ".",
 )  # fmt: skip
@@ -167,6 +168,9 @@ DENIED = (
     "t1_mprage_p2_C-", "t1_p2_KM-", "T1 KM not", "T1 kontrast nei", "T1 KM nein fs", "T1 no 10 ml Gd",
     "T1_Gd_0_ml_-FS",
     "t1_320o.KM", "T1_p2o.KM", "t1_vibe_3s.mdc", "T1_256u.kontrast", "T1_5C-", "T1 no 7.5 ml Gd",
+    "T1 foere kontrast", "T1 neg contrast", "T1 negativ KM", "T1 ante Gd", "T1 bedoone made hajeb", "T1 ghable tazrigh",
+    "T1 pish az tazrigh", "T1 bedune madde hajeb", "T1 basali", "T1 dirette", "T1 basales", "T1 natif", "T1 blanko",
+    "T1 precontr", "T1 simples", "T1 w/o GBCA", "T1 w/o dye", "T1 uden kontrastindgift", "T1 pas gado",
     "T1 ohne KM wegen Allergie", "T1 no contrast - allergy", "T1 nativ abgebrochen", "oh\u00adne KM",
 )  # fmt: skip
 
@@ -205,6 +209,7 @@ GIVEN = (
     "T1 s2 KM", "T1 h/o Gd", "T1 r/o MS GD", "t1_p2_KM",
     "post KM- T1", "T1 nach KM-",
     "T1 SS-TSE Gd", "T1 SS POST GAD", "T1_KM_0-10", "T1 KM 0 min", "T1 KM 0s", "T1 0 60 KM", "0_MPRAGE_KM",
+    "T1 pas az tazrigh", "T1 pas az gado", "T1 ba made hajeb", "T1 kontrastförstärkt", "T1 post GBCA",
     "T1 GD LESS NOISE", "SAG T1 +C SPINE", "T1_p2C+",
 )  # fmt: skip
 

@@ -236,6 +236,22 @@ def found_in(identifying, element, text):
     return scan_text(kept, original_identities(original, "AB12")).found
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["MRT 12", "Kopf MRT 64", "MRT12 Kopf", "MRT 64 Kopf 1", "MRT_KOPF_12_KM", "MRT 13 1964", "12 MAG", "MAG_64"],
+)
+@pytest.mark.parametrize("birth", ["19640312", "19640512"])
+def test_the_words_mrt_and_mag_are_a_date_only_with_the_day_and_the_year_of_one(text, birth):
+    assert date_pattern(birth).search(text.upper()) is None
+
+
+@pytest.mark.parametrize(
+    ("birth", "text"), [("19640312", "12 MRT 1964"), ("19640312", "MRT 12, 64"), ("19640512", "12 MAG 1964")]
+)
+def test_the_dutch_march_and_the_italian_may_are_found(birth, text):
+    assert date_pattern(birth).search(text)
+
+
 def test_no_word_of_mr_is_a_month():
     """Else "t2_tra_64" is a day in April 1964, and "cervical" one in June."""
     words = identity_words()

@@ -305,6 +305,51 @@ def test_one_patient_and_one_day_are_one_visit_with_a_note(tmp_path, other, note
         assert visit.study_keys == {i.study_key for i in instances}
 
 
+NUMBERED = replace(factory.Patient(), number="320")
+SPELLING = "expected one spelling of the patient number, found several that differ in spaces or commas"
+
+
+@pytest.mark.parametrize(
+    ("person", "notes", "queries"),
+    [
+        ({}, (SPELLING,), ()),
+        ({"name": "", "birth": ""}, (), (SPELLING,)),  # nothing else confirms the patient
+    ],
+)
+@pytest.mark.parametrize("number", ["3 20", "3, 20"])
+def test_numbers_that_differ_in_spaces_are_one_number_and_never_in_silence(
+    tmp_path, number, person, notes, queries
+):
+    one = replace(NUMBERED, **person)
+    files = [
+        *factory.write_series(tmp_path / "a", SMALL, one),
+        *factory.write_series(tmp_path / "b", replace(SMALL, number=2), replace(one, number=number)),
+    ]
+    for order in (files, files[::-1]):
+        visit = require_one_visit(read_headers(order, key=KEY).instances)
+        assert (visit.notes, visit.queries) == (notes, queries)
+
+
+@pytest.mark.parametrize("number", ["320", " 320", "320^"])
+def test_spaces_and_carets_around_a_number_need_no_note(tmp_path, number):
+    files = [
+        *factory.write_series(tmp_path / "a", SMALL, NUMBERED),
+        *factory.write_series(tmp_path / "b", replace(SMALL, number=2), replace(NUMBERED, number=number)),
+    ]
+    visit = require_one_visit(read_headers(files, key=KEY).instances)
+    assert (visit.notes, visit.queries) == ((), ())
+
+
+@pytest.mark.parametrize("number", ["3-20", "32-0", "3/20", "3.20", "3_20", "0320", "320-1"])
+def test_other_signs_of_a_number_make_another_patient(tmp_path, number):
+    files = [
+        *factory.write_series(tmp_path / "a", SMALL, NUMBERED),
+        *factory.write_series(tmp_path / "b", replace(SMALL, number=2), replace(NUMBERED, number=number)),
+    ]
+    with pytest.raises(UploadRefusedError, match="expected one patient in an upload, found 2 patients"):
+        require_one_visit(read_headers(files, key=KEY).instances)
+
+
 LATE = replace(factory.Patient(), begin=dt.datetime(2021, 3, 14, 23, 30, tzinfo=dt.UTC))
 
 
