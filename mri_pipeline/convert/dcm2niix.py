@@ -142,7 +142,8 @@ def _converted(
     try:
         image = load_image(images[0])
     except ImageError as error:
-        raise UnreadableUploadError(f"{what}: {error.message}", hint="export the complete series again") from error
+        reason = error.message.removeprefix(f"{images[0].name}: ")  # the site does not know that file
+        raise UnreadableUploadError(f"{what}: {reason}", hint="export the complete series again") from error
     verify(image.grid, expected, what)
     require_equal_values(image, frames_of(files), what)
     stated = _sidecar(out, what)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 from mri_pipeline.convert import dcm2niix as module
@@ -172,6 +173,17 @@ def test_a_series_cut_at_its_end_is_refused(tmp_path):
         UnreadableUploadError, match="expected 24 slices of 32 x 24 from the headers, found a volume of 24"
     ):
         convert_series(tmp_path / "in", whole, what="T1w")
+
+
+def test_a_black_series_is_refused_by_its_name(tmp_path):
+    files = factory.write_series(tmp_path / "in", factory.T1)
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = bytes(len(dataset.PixelData))
+        dataset.save_as(path)
+    with pytest.raises(UnreadableUploadError) as caught:
+        convert_series(tmp_path / "in", expected(geometry(files)), what="T1w, series 2")
+    assert caught.value.message == "T1w, series 2: expected an image, found only zeros"
 
 
 def test_an_empty_folder_is_refused(tmp_path):
